@@ -1,0 +1,53 @@
+# Every target installs what it needs into .venv first, once per change of the two files it leans on.
+PYTHON ?= python3
+TEST_WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench docs wheel test-wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(STAMP) ## make .venv with everything pinned
+
+demo: $(STAMP) ## train and compare three heads on the bundled sample, without a model hub
+	$(BIN)/spanqa compare demo --output runs/demo
+
+test: $(STAMP) ## run the tests
+	$(PYTEST)
+
+check: $(STAMP) ## format, lint, types, generated documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+bench: $(STAMP) ## measure speed beside the peers
+	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP) ## regenerate the command-line reference
+	$(BIN)/python docs/generate.py
+
+wheel: $(STAMP) ## build the source archive, and the wheel from it
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+# The wheel is unpacked beside the dependencies that .venv already holds and goes before the
+# editable install on the path; a test asserts that it is the copy under test.
+test-wheel: wheel ## run the tests against the built wheel
+	rm -rf build/wheel
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST)
+
+clean: ## remove what was built, and caches; .venv and runs stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} +
