@@ -1,6 +1,8 @@
 # Every target installs what it needs into .venv first, once per change of the two files it leans on.
 PYTHON ?= python3
 TEST_WORKERS ?= 2
+# Real data for the benchmarks; the tests look in the same place.
+SPANQA_DATA ?= ../shared/data
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -32,7 +34,7 @@ check: $(STAMP) ## format, lint, types, generated documentation
 	$(BIN)/python docs/generate.py --check
 
 bench: $(STAMP) ## measure speed beside the peers
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.score $(SPANQA_DATA)
 
 docs: $(STAMP) ## regenerate the command-line reference
 	$(BIN)/python docs/generate.py
