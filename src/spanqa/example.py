@@ -110,7 +110,7 @@ def problems_of(
     """What is wrong with one example; `impossible` is its `is_impossible`, `place` where it is."""
     id = printable(example.id)
     found = [Problem(kind, id, message, place) for kind, message in _text_faults(example)]
-    if impossible is not None and impossible == bool(example.answers):
+    if example.labelled and impossible is not None and impossible == bool(example.answers):
         state = "has answers" if impossible else "has no answer"
         message = f"{state}, but 'is_impossible' is {str(impossible).lower()}"
         found.append(Problem("contradiction", id, message, place))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,10 +42,10 @@ def read_rows(source: str) -> Iterator[Row | Problem]:
             return reader(path.read_bytes())
         except OSError as error:
             raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+    if reader is not None:
+        raise DataError(f"{source}: no such file")
     if match := _HUB.fullmatch(source):
         return _hub_rows(source, **match.groupdict())
-    if reader is not None or os.sep in source.rstrip(os.sep).partition(os.sep)[2]:
-        raise DataError(f"{source}: no such file")
     raise DataError(
         f"{source}: no such file; if it is a dataset, name its split, "
         f"as in {source}:train or {source}:train[:1000]"
