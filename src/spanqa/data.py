@@ -153,12 +153,13 @@ def _parsed(source: str) -> Iterator[tuple[Example | None, tuple[Problem, ...], 
 
 
 def _synthetic(source: str) -> tuple[Example, ...]:
-    from spanqa import synthetic
-
-    sizes = {"train": synthetic.TRAIN_SIZE, "eval": synthetic.EVAL_SIZE}
     match = re.fullmatch(r"synthetic:(train|eval)(?::([1-9][0-9]{0,8}))?", source)
     if match is None:
         raise DataError(f"{source}: give synthetic:train, synthetic:eval or synthetic:train:5000")
+
+    from spanqa import synthetic
+
+    sizes = {"train": synthetic.TRAIN_SIZE, "eval": synthetic.EVAL_SIZE}
     part = match[1]
     examples: tuple[Example, ...] = synthetic.generate(part, int(match[2] or sizes[part]))
     return examples
@@ -182,10 +183,11 @@ def require_labels(corpus: Corpus) -> None:
     """
     missing = [example.id for example in corpus if not example.labelled]
     if missing:
-        which = f"question '{missing[0]}'" + (f" and {n} more" if (n := len(missing) - 1) else "")
-        who = "no question has" if len(missing) == len(corpus) else f"no label: {which} lack"
+        more = len(missing) - 1
+        who = f"question '{missing[0]}'" + (f" and {more} more have no" if more else " has no")
+        who = "no question has an" if len(missing) == len(corpus) else who
         raise DataError(
-            f"{corpus.source}: {who} an 'answers' key; figures need a file with answers "
+            f"{corpus.source}: {who} 'answers' key; figures need a file with answers "
             "(an empty list where a question has none)"
         )
 
@@ -210,8 +212,8 @@ def split_by_article(
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Cuts whole articles off: the rest, and a part with about `fraction` of the questions.
 
-    The part misses `fraction` by less than the questions of the smallest article left in the
-    rest, and neither is empty.
+    Both have one article at least. The part misses `fraction` by less than the questions of the
+    smallest article in the rest, unless every article alone has more than that share.
 
     Raises:
         DataError: all questions belong to one article.

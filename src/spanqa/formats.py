@@ -69,15 +69,17 @@ def _parsed(text: str, place: str = "") -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             return malformed("is empty", place)
+        reason = error.msg.removesuffix(" at")
         spot = f"column {error.colno}" if place else f"line {error.lineno} column {error.colno}"
-        hint = "; is it cut off?" if error.pos >= len(text.rstrip()) else ""
+        cut = reason.startswith("Unterminated") or error.pos >= len(text.rstrip())
+        hint = "; is it cut off?" if cut else ""
         if error.msg == "Extra data" and not place:
             hint = "; if each line is a question, name the file .jsonl"
-        return malformed(f"is not valid JSON: {error.msg} at {spot}{hint}", place)
+        return malformed(f"is not valid JSON: {reason} at {spot}{hint}", place)
     except RecursionError:
         return malformed("is not SQuAD data: its JSON is nested too deeply", place)
-    except ValueError as error:  # a number of thousands of digits
-        return malformed(f"is not valid JSON: {error}", place)
+    except ValueError:  # Python's limit on the digits of a whole number
+        return malformed("is not SQuAD data: a number has thousands of digits", place)
 
 
 def _json_rows(content: bytes) -> Iterator[Row | Problem]:
@@ -176,7 +178,7 @@ def _csv_records(reader: csv.DictReader[str]) -> Iterator[Row | Problem]:
             record = _csv_record(fields, place)
             yield record if isinstance(record, Problem) else Row(record, place)
     except csv.Error as error:
-        yield malformed(f"is not valid CSV: {error}", f"line {reader.line_num}")
+        yield malformed(f"is not valid CSV: {error}", f"line {reader.reader.line_num}")
 
 
 def _csv_record(fields: dict[str, str], place: str) -> dict[str, Any] | Problem:
@@ -206,13 +208,13 @@ def _parquet_rows(content: bytes) -> Iterator[Row | Problem]:
     import pyarrow
     import pyarrow.parquet
 
-    if not content:
-        yield malformed("is empty")
+    if not content.endswith(b"PAR1"):
+        yield malformed("is not a Parquet file, or is cut off")
         return
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (pyarrow.ArrowException, OSError) as error:
-        yield malformed(f"is not a Parquet file: {_first_line(error)}")
+        yield malformed(f"cannot be read as Parquet: {_first_line(error)}")
         return
     yield from _numbered(table.to_pylist())
 

@@ -89,7 +89,7 @@ def kind_of(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
-        return f"the number {value!r}" if abs(value) < 1e15 else "so large a number"
+        return "so large a number" if abs(value) >= 1e15 else f"the number {value!r}"
     return "an object" if isinstance(value, dict) else "a list"
 
 
