@@ -159,10 +159,9 @@ def _synthetic(source: str) -> tuple[Example, ...]:
 
     from spanqa import synthetic
 
-    sizes = {"train": synthetic.TRAIN_SIZE, "eval": synthetic.EVAL_SIZE}
-    part = match[1]
-    examples: tuple[Example, ...] = synthetic.generate(part, int(match[2] or sizes[part]))
-    return examples
+    part: Literal["train", "eval"] = "train" if match[1] == "train" else "eval"
+    size = {"train": synthetic.TRAIN_SIZE, "eval": synthetic.EVAL_SIZE}[part]
+    return synthetic.generate(part, int(match[2] or size))
 
 
 def _fingerprint(examples: Sequence[Example]) -> str:
