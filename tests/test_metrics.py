@@ -178,6 +178,7 @@ def test_normalising_follows_the_rules(text: str) -> None:
         ("theatre's", "theatres"),
         ("x\x1ca\x1cy", "x y"),
         ("the–end", "–end"),
+        ("a\x00b", "\x00b"),
         ("U.S.A.", "usa"),
         ("a_an", "aan"),
         ("İ", "i̇"),
