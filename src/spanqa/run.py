@@ -5,18 +5,34 @@ A run folder holds
     run.json                 the `Run` below, without predictions
     predictions.json         question id -> answer text ("" = no answer), at the fitted threshold
     best_spans.json          question id -> best non-null answer text, whatever the threshold
-    null_odds.json           question id -> null log-odds (score of no answer - score of the best span)
+    null_odds.json           question id -> null log-odds (no answer against the best span)
     nbest_predictions.json   question id -> n-best list
     model/                   the best checkpoint: config, weights (safetensors), tokenizer
     checkpoints/             the trainer's own, for resuming
+
+and a comparison's folder holds `recipe.yaml`, `questions.jsonl` and `runs/<head>-seed<seed>/`.
+`run.json` is written last, so a run folder that has one is a finished run.
 
 No torch in here: a report is made on any machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from spanqa.errors import DataError
+from spanqa.recipe import Recipe
+from spanqa.records import dump, from_json, parse, read_json, read_text, write_atomic
+
+_BESIDE = {
+    "predictions": "predictions.json",
+    "best_spans": "best_spans.json",
+    "null_odds": "null_odds.json",
+}
+"""Fields of `Run` that have a file of their own, in the layout of the official script."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,8 @@ class Run:
     uncalibrated: dict[str, float]
     """The same at threshold 0."""
     leaky_exact: float
-    """Percent, scored as the course report did: gold no-answers forced right, first reference, first window."""
+    """Percent, scored as the course report did: gold no-answers forced right, first reference,
+    first window."""
     calibration: Calibration
     cost: Cost
     environment: dict[str, Any]
@@ -102,10 +119,36 @@ class Run:
     best_spans: dict[str, str] = field(repr=False, default_factory=dict)
     null_odds: dict[str, float] = field(repr=False, default_factory=dict)
 
+    def save(self, folder: Path | str) -> None:
+        """Write the run's four JSON files; each appears whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, file in _BESIDE.items():
+            write_atomic(folder / file, dump(getattr(self, name)))
+        slim = asdict(replace(self, predictions={}, best_spans={}, null_odds={}))
+        slim = {name: value for name, value in slim.items() if name not in _BESIDE}
+        write_atomic(folder / "run.json", dump(slim, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: a file is missing or damaged; the message names it.
+        """
+        folder = Path(folder)
+        run = from_json(cls, read_json(folder / "run.json"), str(folder / "run.json"))
+        kinds = get_type_hints(cls)
+        beside: dict[str, Any] = {
+            name: from_json(kinds[name], read_json(folder / file), str(folder / file))
+            for name, file in _BESIDE.items()
+        }
+        return replace(run, **beside)
+
 
 @dataclass(frozen=True)
 class Question:
-    """What the report needs of an evaluation question; stored once per comparison in `questions.jsonl`."""
+    """What the report needs of an evaluation question; stored once per comparison."""
 
     id: str
     article: str
@@ -116,3 +159,84 @@ class Question:
     """Reference texts; empty = unanswerable."""
     windows: int
     """Windows that its context was cut into."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Heads x seeds under one recipe, as far as they are finished."""
+
+    recipe: Recipe
+    questions: tuple[Question, ...]
+    """The evaluation questions, in the order of their file."""
+    runs: tuple[Run, ...]
+    """Heads x seeds, in the order of the recipe."""
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Comparison:
+        """Read a comparison's folder; runs that are not finished are left out.
+
+        Raises:
+            DataError: a file is missing or damaged, a run has no answer to a question, or no run
+                is finished.
+            RecipeError: `recipe.yaml` cannot be used.
+        """
+        folder = Path(folder)
+        if not (folder / "recipe.yaml").is_file():
+            raise DataError(
+                f"{folder} is not the folder of a comparison: it has no recipe.yaml; "
+                "give the folder that `spanqa compare` wrote"
+            )
+        recipe = Recipe.from_yaml(folder / "recipe.yaml")
+        questions = read_questions(folder / "questions.jsonl")
+        wanted = [run_folder(folder, head, seed) for head in recipe.heads for seed in recipe.seeds]
+        finished = [path for path in wanted if (path / "run.json").is_file()]
+        if not finished:
+            raise DataError(
+                f"{folder / 'runs'} holds no finished run of the {len(wanted)} in the recipe; "
+                "run `spanqa compare` to the end first"
+            )
+        runs = tuple(_load_checked(path, questions) for path in finished)
+        return cls(recipe, questions, runs)
+
+
+def run_folder(folder: Path | str, head: str, seed: int) -> Path:
+    """Where a comparison in `folder` keeps the run of `head` with `seed`."""
+    return Path(folder) / "runs" / f"{head}-seed{seed}"
+
+
+def write_questions(path: Path | str, questions: Iterable[Question]) -> None:
+    """Write one JSON object per line."""
+    write_atomic(Path(path), b"".join(dump(asdict(question)) for question in questions))
+
+
+def read_questions(path: Path | str) -> tuple[Question, ...]:
+    """Read what `write_questions` wrote.
+
+    Raises:
+        DataError: the file is missing, a line is damaged, or an id is used twice.
+    """
+    path = Path(path)
+    found: dict[str, Question] = {}
+    # Not splitlines(): a context may hold U+2028, which JSON leaves as it is.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        question = from_json(Question, parse(line, where), where)
+        if question.id in found:
+            raise DataError(f"{where}: question id {question.id!r} is used twice")
+        found[question.id] = question
+    return tuple(found.values())
+
+
+def _load_checked(folder: Path, questions: tuple[Question, ...]) -> Run:
+    run = Run.load(folder)
+    for name, file in _BESIDE.items():
+        answered = getattr(run, name)
+        for question in questions:
+            if question.id not in answered:
+                raise DataError(
+                    f"{folder / file} has no entry for question {question.id!r} of "
+                    "questions.jsonl; evaluate this run again"
+                )
+    return run

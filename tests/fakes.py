@@ -1,0 +1,102 @@
+"""Comparisons that nobody trained, for tests of what is made of one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from spanqa import metrics
+from spanqa.data import Example, Reference
+from spanqa.recipe import DataRecipe, Recipe, TrainingRecipe
+from spanqa.run import Calibration, Comparison, Cost, EpochPoint, LossPoint, Question, Run
+
+WORDS = ("Who", "What", "When", "Where", "Which", "How", "How many", "Why", "Name")
+
+
+def make_comparison(
+    heads: tuple[str, ...] = ("softmax", "crf", "span-crf"),
+    seeds: tuple[int, ...] = (1, 2),
+    *,
+    questions: int = 60,
+    unanswerable: int = 20,
+    articles: int = 12,
+    epochs: int = 3,
+    loss: float = 2.0,
+    source: str = "synthetic:eval",
+    validate_on: Literal["calibration", "eval"] = "calibration",
+    drop: tuple[str, int] | None = None,
+    skill: dict[str, float] | None = None,
+) -> Comparison:
+    """A comparison whose answers are drawn at random: right with a head's own probability."""
+    asked = tuple(_question(i, articles, answerable=i >= unanswerable) for i in range(questions))
+    recipe = Recipe(
+        name="fake",
+        heads=heads,
+        seeds=seeds,
+        data=DataRecipe(train=source.replace("eval", "train"), eval=source),
+        training=TrainingRecipe(validate_on=validate_on),
+    )
+    skill = skill or {}
+    runs = tuple(
+        _run(head, seed, asked, skill.get(head, 0.5 + 0.1 * k), epochs, loss)
+        for k, head in enumerate(heads)
+        for seed in seeds
+        if (head, seed) != drop
+    )
+    return Comparison(recipe, asked, runs)
+
+
+def _question(i: int, articles: int, *, answerable: bool) -> Question:
+    gold = " ".join(f"gold{i}-{k}" for k in range(1 + i % 10))
+    return Question(
+        id=f"q{i}",
+        article=f"article {i % articles}",
+        question=f"{WORDS[i % len(WORDS)]} is it in case {i}?",
+        context="word " * (20 + 3 * i) + f"{gold} stands here, wrong{i} beside it. " + "end " * 60,
+        answers=(gold, gold.upper(), f"{gold} stands") if answerable else (),
+        windows=1 + i % 4,
+    )
+
+
+def _run(
+    head: str, seed: int, questions: tuple[Question, ...], skill: float, epochs: int, loss: float
+) -> Run:
+    rng = np.random.default_rng([seed, len(head)])
+    answers, best, odds = {}, {}, {}
+    for i, question in enumerate(questions):
+        right = rng.random() < skill
+        answers[question.id] = (question.answers or ("",))[0] if right else f"wrong{i}"
+        best[question.id] = answers[question.id] or f"wrong{i}"
+        odds[question.id] = -1.0 if answers[question.id] else 1.0
+    examples = _examples(questions)
+    scores = metrics.evaluate(examples, answers, na_probs=odds, threshold=0.25).as_dict()
+    return Run(
+        head=head,
+        seed=seed,
+        losses=tuple(
+            LossPoint(10 * k, k / 4, loss / (1 + k) + 0.1 * (k % 3), 1.0 + (k == 5), 2e-5)
+            for k in range(1, 4 * epochs + 1)
+        ),
+        epochs=tuple(
+            EpochPoint(float(k), 40 * k, loss / k, 50 + 5 * k + skill, 55 + 5 * k, None, None)
+            for k in range(1, epochs + 1)
+        ),
+        best_epoch=float(epochs),
+        metrics=scores,
+        uncalibrated=scores,
+        leaky_exact=metrics.leaky_exact(examples, answers),
+        calibration=Calibration(1.25, 0.25, 40, 50.0, 51.0),
+        cost=Cost(100.0, 900, 1.5, 12.0, 9.0, 300, 4.0 - skill, 30.0, 812.5, 1538, 22_000_000),
+        environment={"versions": {"torch": "2.13.0"}, "hardware": f"machine of seed {seed}"},
+        predictions=answers,
+        best_spans=best,
+        null_odds=odds,
+    )
+
+
+def _examples(questions: tuple[Question, ...]) -> list[Example]:
+    return [
+        Example(q.id, q.question, q.context, tuple(Reference(a, 0) for a in q.answers))
+        for q in questions
+    ]
