@@ -203,6 +203,14 @@ def test_report_of_a_comparison_with_something_missing(
     assert ('id="pairs"' in html) == (len(changes.get("heads", ("a", "b"))) > 1)
 
 
+def test_training_on_the_reported_questions_is_said() -> None:
+    plain = make_comparison()
+    data = replace(plain.recipe.data, train=plain.recipe.data.eval)
+    html = render_html(replace(plain, recipe=replace(plain.recipe, data=data)), b"")
+    assert "The reported questions were trained on (synthetic:eval)" in html
+    assert "The reported questions were trained on" not in render_html(plain, b"")
+
+
 def test_rows_for_the_terminal(comparison: Comparison) -> None:
     rows = comparison_rows(comparison)
     assert [row["head"] for row in rows] == ["softmax", "crf", "span-crf"]

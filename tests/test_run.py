@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,21 @@ from spanqa.records import write_atomic
 from spanqa.run import Comparison, Question, Run, read_questions, run_folder, write_questions
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A comparison of three heads and two seeds on disk."""
-    comparison = make_comparison()
-    (tmp_path / "recipe.yaml").write_text(comparison.recipe.to_yaml(), encoding="utf-8")
-    write_questions(tmp_path / "questions.jsonl", comparison.questions)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of three heads and two seeds on disk, not to be changed."""
+    comparison, folder = make_comparison(), tmp_path_factory.mktemp("comparison")
+    (folder / "recipe.yaml").write_text(comparison.recipe.to_yaml(), encoding="utf-8")
+    write_questions(folder / "questions.jsonl", comparison.questions)
     for run in comparison.runs:
-        run.save(run_folder(tmp_path, run.head, run.seed))
-    return tmp_path
+        run.save(run_folder(folder, run.head, run.seed))
+    return folder
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    return shutil.copytree(written, tmp_path / "comparison")
 
 
 def test_run_comes_back_as_it_was(tmp_path: Path) -> None:

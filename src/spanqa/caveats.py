@@ -26,6 +26,11 @@ def cautions(comparison: Comparison, analysis: Analysis) -> tuple[str, ...]:
             "The best checkpoint of every run was chosen on the very questions that are reported, "
             "so all figures are somewhat too high."
         )
+    if data.eval == data.train:
+        found.append(
+            f"The reported questions were trained on ({data.eval}), so the figures say nothing "
+            "about new questions."
+        )
     if analysis.missing:
         names = join(f"{head} with seed {seed}" for head, seed in analysis.missing)
         found.append(f"Not finished and therefore not in this report: {names}.")

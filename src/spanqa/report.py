@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from spanqa import __version__
-from spanqa.analysis import Analysis, analyse, separated
+from spanqa.analysis import MAX_FLIPS, Analysis, analyse, separated
+from spanqa.breakdown import MIN_ARTICLES, MIN_QUESTIONS
 from spanqa.caveats import cautions
 from spanqa.figure import COLOURS, VALIDATED_ON, training_curves
 from spanqa.narrative import narrate
@@ -87,6 +88,7 @@ def render_html(comparison: Comparison, curves: bytes) -> str:
         colours=head_colours(analysis),
         environment=environment_rows(comparison.runs),
         columns=COLUMNS,
+        limits={"questions": MIN_QUESTIONS, "articles": MIN_ARTICLES, "flips": MAX_FLIPS},
         count=count,
         ratio=ratio,
         separated=separated,
