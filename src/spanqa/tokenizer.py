@@ -1,0 +1,57 @@
+"""Loading a tokenizer, and the lower-casing trap.
+
+A hub folder that names no tokenizer options gets the defaults of its class, and BERT's default
+lower-cases. Over a cased vocabulary (SpanBERT's) that silently turns every name into other tokens.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from spanqa.errors import ModelError
+
+CASED_SHARE = 0.05
+"""A vocabulary with a larger share of entries that hold a capital letter is taken to be cased."""
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> Any:
+    """The fast tokenizer of a hub id or folder, with lower-casing set right.
+
+    Raises:
+        ModelError: when there is none, or only a slow one (which knows no offsets).
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: no tokenizer could be loaded ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{name}: its tokenizer has no fast version, so it cannot give character offsets")
+    if lowers_cased_vocabulary(tokenizer):
+        warnings.warn(
+            f"{name}: its vocabulary is cased but its tokenizer lower-cases; lower-casing is switched off",
+            stacklevel=2,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=revision, use_fast=True, do_lower_case=False
+        )
+        if lowers_cased_vocabulary(tokenizer):
+            raise ModelError(f"{name}: its tokenizer lower-cases a cased vocabulary; set do_lower_case to false")
+    return tokenizer
+
+
+def lowers_cased_vocabulary(tokenizer: Any) -> bool:
+    """Whether text is lower-cased before it is looked up in a vocabulary with capital letters."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("Az") != "az":
+        return False
+    special = set(tokenizer.all_special_tokens)
+    entries = [entry for entry in tokenizer.get_vocab() if entry not in special and "unused" not in entry]
+    cased = sum(entry != entry.lower() for entry in entries)
+    return cased > CASED_SHARE * len(entries)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

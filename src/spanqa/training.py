@@ -1,0 +1,320 @@
+"""Fine-tuning with transformers.Trainer: ours are the batches, the validation and what is kept.
+
+A run that is killed at any moment goes on from its last whole checkpoint and ends with the same
+weights, bit for bit (same machine, same threads).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from spanqa.decoding import decode_all
+from spanqa.model import SpanQAModel
+from spanqa.prediction import figures, score_windows
+from spanqa.recipe import DecodingRecipe, TrainingRecipe
+from spanqa.run import EpochPoint, LossPoint
+from spanqa.windows import Windows
+
+COMPLETE = "complete"
+"""A checkpoint folder without this file was being written when the run was killed."""
+BATCHES_SORTED = 50
+"""Windows are sorted by length within so many batches, so that batches need little padding."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run went through."""
+
+    losses: tuple[LossPoint, ...]
+    epochs: tuple[EpochPoint, ...]
+    best_epoch: float
+    seconds: float
+    """In training steps, without validation and saving."""
+    steps: int
+    windows: int
+    """Windows seen, epochs counted."""
+
+
+class Rows(Dataset[int]):
+    """Row numbers of windows; the collator makes the arrays."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+    def collate(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Arrays of one batch, padded to its longest window."""
+        return {name: torch.from_numpy(array) for name, array in self.windows.batch(rows).items()}
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Shuffled rows, sorted by length within groups of batches; a function of seed and epoch only.
+
+    So a resumed run sees the same batches, which a sampler that draws from the global generator
+    does not give.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration shuffles for."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(len(self.lengths))
+        group = BATCHES_SORTED * self.batch_size
+        batches: list[np.ndarray] = []
+        for i in range(0, len(order), group):
+            rows = order[i : i + group]
+            rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
+            batches += [rows[j : j + self.batch_size] for j in range(0, len(rows), self.batch_size)]
+        whole, rest = batches[:-1], batches[-1:]  # only the last batch may be short
+        shuffled = [whole[i] for i in random.permutation(len(whole))] + rest
+        yield from np.concatenate(shuffled).tolist()
+
+
+class SpanTrainer(Trainer):
+    """Trainer with our sampler, and official metrics as its evaluation."""
+
+    def __init__(self, *args: Any, decoding: DecodingRecipe, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decoding = decoding
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(self.train_dataset.windows.lengths, batch, self.args.seed)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Official metrics on the validation questions, at null threshold 0."""
+        validation = self.eval_dataset.windows
+        scored = score_windows(
+            self.model,
+            validation,
+            batch_size=self.decoding.batch_size,
+            bf16=self.args.bf16,
+        )
+        predictions = decode_all(
+            validation,
+            scored.scores,
+            max_answer_length=self.decoding.max_answer_length,
+            n_best=1,
+        )
+        scores = figures(validation, predictions)
+        metrics = {"eval_exact": scores.exact, "eval_f1": scores.f1}
+        for name, part in (("has_ans", scores.has_answer), ("no_ans", scores.no_answer)):
+            if part is not None:
+                metrics[f"eval_{name}_exact"] = part.exact
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class Clock(TrainerCallback, ExportableState):
+    """Seconds spent in training steps; goes on after a resume."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.last = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"args": {"seconds": self.seconds}, "attributes": {}}
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self.last = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        now = time.perf_counter()
+        self.seconds, self.last = self.seconds + now - self.last, now
+
+    def on_evaluate(self, *_: Any, **__: Any) -> None:
+        self.last = time.perf_counter()
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        self.last = time.perf_counter()
+
+
+class Keeper(TrainerCallback):
+    """Keeps the weights of the best epoch, and marks checkpoints that are whole."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self.folder, self.say = folder, say
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        exact = [point["eval_exact"] for point in state.log_history if "eval_exact" in point]
+        f1 = state.log_history[-1]["eval_f1"]
+        self.say(f"  epoch {state.epoch:g}: validation exact {exact[-1]:.2f}, F1 {f1:.2f}")
+        if exact[-1] > max(exact[:-1], default=-1.0) and state.is_world_process_zero:
+            write_folder(self.folder / "best", model.save_pretrained)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def train(
+    model: SpanQAModel,
+    windows: Windows,
+    validation: Windows,
+    recipe: TrainingRecipe,
+    decoding: DecodingRecipe,
+    *,
+    seed: int,
+    folder: Path,
+    say: Say,
+) -> History:
+    """Fine-tune, or go on with what was killed in `folder`; the best weights end in `folder/best`.
+
+    Args:
+        model: encoder and new head.
+        windows: training windows.
+        validation: windows scored after each epoch, by exact match.
+        recipe: how to train.
+        decoding: how to decode in validation.
+        seed: of shuffling and dropout.
+        folder: run folder.
+        say: prints a line.
+    """
+    per_step = recipe.batch_size * recipe.gradient_accumulation
+    steps = math.ceil(math.ceil(len(windows) / per_step) * recipe.epochs)
+    trainer = SpanTrainer(
+        model=model,
+        args=_arguments(recipe, seed, folder / "checkpoints", max(1, steps)),
+        train_dataset=Rows(windows),
+        data_collator=Rows(windows).collate,
+        optimizers=(_optimizer(model, recipe), None),
+        callbacks=[Clock(), Keeper(folder, say)],
+        eval_dataset=Rows(validation),
+        decoding=decoding,
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(folder / "checkpoints")
+    if checkpoint is not None:
+        say(f"  going on from {checkpoint.name.replace('-', ' at step ')} of {steps}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    clock = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Clock))
+    seen = math.ceil(len(windows) * recipe.epochs)
+    return _history(trainer.state.log_history, clock.seconds, trainer.state.global_step, seen)
+
+
+def computes_bf16(precision: str) -> bool:
+    """Whether the encoder runs in bfloat16; `auto` asks the hardware."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; unfinished ones are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for path in found:
+        if not (path / COMPLETE).exists():
+            shutil.rmtree(path)
+    whole = [path for path in found if path.exists()]
+    return whole[-1] if whole else None
+
+
+def write_folder(folder: Path, write: Callable[[str], Any]) -> None:
+    """Write a folder that appears whole or not at all, in place of an older one."""
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    write(str(fresh))
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(fresh, folder)
+
+
+def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        lr_scheduler_type=recipe.schedule if recipe.warmup_ratio == 0 or recipe.schedule != "constant"
+        else "constant_with_warmup",
+        warmup_steps=math.ceil(recipe.warmup_ratio * steps),
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=computes_bf16(recipe.precision),
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="steps" if recipe.save_steps else "epoch",
+        save_steps=recipe.save_steps or 500,
+        save_total_limit=2,
+        logging_steps=min(recipe.logging_steps, max(1, int(steps / max(1.0, recipe.epochs)))),
+        report_to=list(recipe.report_to),
+        seed=seed,
+        remove_unused_columns=False,
+        restore_callback_states_from_checkpoint=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=not os.isatty(2),
+    )
+
+
+def _optimizer(model: SpanQAModel, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    """AdamW; no weight decay on vectors (biases, layer norms), a rate of its own for the head."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        rate = recipe.learning_rate
+        if name.startswith("head.") and recipe.head_learning_rate is not None:
+            rate = recipe.head_learning_rate
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        fused=True,
+    )
+
+
+def _history(log: Sequence[dict[str, Any]], seconds: float, steps: int, windows: int) -> History:
+    losses = tuple(
+        LossPoint(
+            point["step"], point["epoch"], point["loss"], point.get("grad_norm", math.nan), point["learning_rate"]
+        )
+        for point in log
+        if "loss" in point
+    )
+    epochs: list[EpochPoint] = []
+    for point in (point for point in log if "eval_exact" in point):
+        since = epochs[-1].step if epochs else 0
+        within = [p.loss for p in losses if since < p.step <= point["step"]]
+        epochs.append(
+            EpochPoint(
+                epoch=point["epoch"],
+                step=point["step"],
+                train_loss=float(np.mean(within)) if within else math.nan,
+                exact=point["eval_exact"],
+                f1=point["eval_f1"],
+                has_ans_exact=point.get("eval_has_ans_exact"),
+                no_ans_exact=point.get("eval_no_ans_exact"),
+            )
+        )
+    best = max(epochs, key=lambda point: point.exact)
+    return History(losses, tuple(epochs), best.epoch, seconds, steps, windows)
