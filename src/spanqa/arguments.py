@@ -1,0 +1,47 @@
+"""What commands of the command line take: types with their names and help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, ArgumentCollection, Group, Parameter
+from cyclopts.config import Dict
+
+from spanqa.recipe import Recipe, find_recipe
+
+_VALUES = Group(
+    "Values of the recipe",
+    help="Each replaces the recipe's own. The defaults are for what a recipe leaves out; "
+    "`none` empties a value.",
+    sort_key=10,
+)
+_ONE_RUN = r"^(?!(heads|seeds)$)"  # fields of a recipe but those that --head and --seed replace
+DEFAULTS = Recipe()
+
+Values = Annotated[Recipe, Parameter(name="*", consume_multiple=True, group=_VALUES)]
+RunValues = Annotated[
+    Recipe,
+    Parameter(name="*", consume_multiple=True, group=_VALUES, parse=_ONE_RUN),
+]
+Output = Annotated[Path, Parameter(alias="-o")]
+AsJson = Annotated[bool, Parameter(name="--json")]
+
+
+def fill_from_recipe(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give every value that the command line leaves out the one in the recipe's file.
+
+    The file is checked by itself first, so that an error names the file.
+    """
+    named = [a for a in arguments if a.field_info.name == "recipe" and a.tokens]
+    path = find_recipe(named[0].tokens[0].value if named else "demo")
+    values = Recipe.from_yaml(path).to_dict()
+    fill = Dict(values, source=str(path), use_commands_as_keys=False, allow_unknown=True)
+    fill(app, commands, arguments)
+
+
+def shown(default: object) -> str | None:
+    """A default as one would type it; nothing for a flag or an empty value."""
+    if default is None or default is False or default == ():
+        return None
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -1,0 +1,336 @@
+"""The command line: parse, call one function, print.
+
+Whatever a command needs is imported inside it, so that help and errors are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from spanqa import __version__
+from spanqa.arguments import DEFAULTS, AsJson, Output, RunValues, Values, fill_from_recipe, shown
+from spanqa.errors import DataError, SpanQAError
+
+if TYPE_CHECKING:
+    from spanqa.metrics import Scores
+    from spanqa.run import Comparison
+
+app = App(
+    name="spanqa",
+    help="Extractive question answering: fine-tune span heads, compare them honestly, ask them.",
+    help_epilogue="`--debug` anywhere shows the traceback of an error.",
+    version=__version__,
+    version_flags=["--version"],
+    default_parameter=Parameter(negative=(), show_default=shown),
+    suppress_keyboard_interrupt=False,
+)
+
+_RESUMABLE = ("compare", "train")
+
+
+@app.command(config=fill_from_recipe)
+def compare(recipe: str = "demo", /, *, output: Output, values: Values = DEFAULTS) -> None:
+    """Train every head with every seed under one recipe, evaluate them alike, write a report.
+
+    Running the same command again goes on where it was.
+
+    Args:
+        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, spanbert-squad2.
+        output: Folder of the runs and the report.
+        values: The recipe with the values given on the command line.
+    """
+    from spanqa import comparison
+
+    _report(comparison.compare(values, output), output)
+
+
+@app.command(config=fill_from_recipe)
+def train(
+    recipe: str = "demo",
+    /,
+    *,
+    head: str,
+    seed: int = 42,
+    output: Output,
+    values: RunValues = DEFAULTS,
+) -> None:
+    """Train and evaluate one head with one seed.
+
+    Running the same command again goes on where it was.
+
+    Args:
+        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, spanbert-squad2.
+        head: softmax, joint, crf or span-crf.
+        seed: Seed of initialisation, order and dropout.
+        output: Folder of the run; the model is in its folder `model`.
+        values: The recipe with the values given on the command line.
+    """
+    from spanqa import comparison, console
+
+    one = replace(values, heads=(head,), seeds=(seed,))
+    run = comparison.train_one(one, head, seed, output)
+    console.print_metrics(run.metrics)
+    console.print_paths([output / "model"])
+
+
+@app.command
+def evaluate(
+    model: str,
+    data: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    batch_size: int = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Answer the questions of labelled data and print the official metrics.
+
+    Args:
+        model: Folder or hub id of a checkpoint.
+        data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
+        output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
+        batch_size: Windows in a batch.
+        as_json: Print JSON with the official script's keys.
+    """
+    from spanqa import reader
+
+    _print_scores(reader.evaluate(model, data, output=output, batch_size=batch_size), as_json)
+
+
+@app.command
+def predict(model: str, data: str, /, *, output: Output, batch_size: int = 32) -> None:
+    """Answer the questions of data and write the answers to files.
+
+    Args:
+        model: Folder or hub id of a checkpoint.
+        data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
+        output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
+        batch_size: Windows in a batch.
+    """
+    from spanqa import console, reader
+
+    reader.predict(model, data, output, batch_size=batch_size)
+    files = ("predictions.json", "nbest_predictions.json", "null_odds.json")
+    console.print_paths(output / name for name in files)
+
+
+@app.command
+def ask(
+    model: str,
+    /,
+    *,
+    question: Annotated[list[str], Parameter(alias="-q")],
+    context: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    top_k: int = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Answer questions about a text.
+
+    Args:
+        model: Folder or hub id of a checkpoint.
+        question: A question; may be given several times.
+        context: File with the text, `-` for standard input.
+        top_k: Answers shown for each question.
+        as_json: Print JSON: a list of questions with their answers and character offsets.
+    """
+    text = _read_text(context)
+    from spanqa import console
+    from spanqa.reader import Reader
+
+    reader = Reader.from_pretrained(model)
+    answers = {each: reader.answer(each, text, top_k=top_k) for each in question}
+    if as_json:
+        console.print_json(
+            [
+                {"question": each, "answers": [asdict(answer) for answer in found]}
+                for each, found in answers.items()
+            ]
+        )
+        return
+    for each, found in answers.items():
+        console.print_answers(each, text, found)
+
+
+@app.command
+def score(
+    data: str,
+    predictions: Path,
+    /,
+    *,
+    metric: Literal["squad2.0", "squad1.1"] = "squad2.0",
+    na_prob: Path | None = None,
+    na_prob_thresh: float = 1.0,
+    precision_recall: bool = False,
+    strict: bool = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a file of predictions as the official SQuAD script does.
+
+    Args:
+        data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
+        predictions: JSON file of question ids and answer texts, "" for no answer.
+        metric: Which of the two official scripts.
+        na_prob: JSON file of question ids and probabilities of no answer (SQuAD 2.0).
+        na_prob_thresh: No answer is taken where that probability exceeds this.
+        precision_recall: Add the average precisions; needs the probabilities.
+        strict: Refuse what the script lets pass: questions without a prediction, foreign ids,
+            scores that are no probabilities, and more.
+        as_json: Print exactly what the script prints.
+    """
+    from spanqa import console, metrics
+    from spanqa.data import load
+
+    examples = load(data, misaligned="keep").examples
+    texts = metrics.read_predictions(predictions)
+    if metric == "squad1.1":
+        first = metrics.evaluate_v1(examples, texts, strict=strict)
+        if first.missing:
+            _complain(f"{len(first.missing)} questions without a prediction score 0")
+        if as_json:
+            console.print_json(first.as_dict(), indent=None)
+        else:
+            console.print_metrics(first.as_dict(), metrics.signature(first))
+        return
+    scores = metrics.evaluate(
+        examples,
+        texts,
+        na_probs=metrics.read_na_probs(na_prob) if na_prob else None,
+        threshold=na_prob_thresh,
+        strict=strict,
+        precision_recall=precision_recall,
+    )
+    _print_scores(scores, as_json)
+
+
+@app.command
+def check(
+    file: str,
+    /,
+    *,
+    eval: str | None = None,
+    encoder: str | None = None,
+    max_length: int = 384,
+    every: Annotated[bool, Parameter(name="--all")] = False,
+) -> int:
+    """List what is wrong with a file of questions; exit 1 where something is.
+
+    Args:
+        file: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
+        eval: Evaluation questions, whose contexts must not occur in the file.
+        encoder: Folder or hub id of an encoder to count tokens with; words are counted without.
+        max_length: Tokens in a window.
+        every: List every problem, not the first ten of each kind.
+    """
+    from spanqa import console
+    from spanqa.check import check as find
+
+    found = find(file, eval_source=eval, tokenizer=_tokenizer(encoder), max_length=max_length)
+    console.print_findings(found, every=every)
+    return 0 if found.ok else 1
+
+
+@app.command
+def report(folder: Path, /) -> None:
+    """Write the report of a comparison again, as far as its runs are finished.
+
+    Args:
+        folder: The folder that `spanqa compare` wrote.
+    """
+    from spanqa.run import Comparison
+
+    _report(Comparison.load(folder), folder)
+
+
+def _report(comparison: Comparison, folder: Path) -> None:
+    from spanqa import console
+    from spanqa.report import comparison_rows, write_report
+
+    written = write_report(comparison, folder)
+    console.print_comparison(comparison_rows(comparison))
+    console.print_paths([written.html])
+
+
+def _print_scores(scores: Scores, as_json: bool) -> None:
+    from spanqa import console, metrics
+
+    if as_json:
+        console.print_json(scores.as_dict())
+    else:
+        console.print_metrics(scores.as_dict(), metrics.signature(scores))
+
+
+def _tokenizer(encoder: str | None) -> Any:
+    if encoder is None:
+        return None
+    from spanqa.model import resolve_encoder
+    from spanqa.tokenizer import load_tokenizer
+
+    return load_tokenizer(resolve_encoder(encoder))
+
+
+def _read_text(file: str) -> str:
+    """The text as it is: offsets count the characters of the file, line ends included."""
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: is not UTF-8 text") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status.
+
+    0: done; 1: `check` found something, or an unexpected error; 2: the arguments, the recipe, the
+    data or the model cannot be used; 130: interrupted.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != "--debug"]
+    try:
+        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:
+        # Whoever read us has stopped, as `| head` does; Python must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if len(words) < len(given):
+            traceback.print_exception(error)
+        return _explain(error, words)
+
+
+def _explain(error: BaseException, words: Sequence[str]) -> int:
+    """One sentence on standard error, and the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        resumable = bool(words) and words[0] in _RESUMABLE
+        _complain(f"interrupted{'; the same command goes on where it was' if resumable else ''}")
+        return 130
+    if isinstance(error, SpanQAError | CycloptsError):
+        _complain(str(error))
+        return 2
+    if isinstance(error, OSError) and error.filename is not None:
+        _complain(f"{error.filename}: {error.strerror}")
+        return 2
+    kind = type(error).__name__
+    _complain(f"unexpected {kind}: {error}; --debug shows where it came from")
+    return 1
+
+
+def _complain(sentence: str) -> None:
+    line = f"spanqa: {' '.join(sentence.split())}"
+    encoding = sys.stderr.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
