@@ -40,15 +40,13 @@ def calibrate(
     before = evaluate(windows.examples, best, na_probs=null_odds, threshold=0.0)
     after = evaluate(windows.examples, best, na_probs=null_odds, threshold=threshold)
     temperature = fit_temperature(windows, scores, max_answer_length)
-    return Calibration(
-        temperature, threshold, len(windows.examples), before.exact, after.exact
-    )
+    return Calibration(temperature, threshold, len(windows.examples), before.exact, after.exact)
 
 
 def fit_temperature(
     windows: Windows, scores: Sequence[WindowScores], max_answer_length: int
 ) -> float:
-    """The temperature with the highest likelihood of the gold answers; 1 where no gold is in reach."""
+    """Temperature with the highest likelihood of the gold answers; 1 where none is in reach."""
     questions = []
     for e, example in enumerate(windows.examples):
         text = windows.texts[e]
@@ -61,7 +59,9 @@ def fit_temperature(
 
     def mean_loss(log_temperature: float) -> float:
         t = float(np.exp(log_temperature))
-        return float(np.mean([log_partition(odds, t) - _gold_score(gold, t) for odds, gold in questions]))
+        return float(
+            np.mean([log_partition(odds, t) - _gold_score(gold, t) for odds, gold in questions])
+        )
 
     low, high = np.log(TEMPERATURES)
     return float(np.exp(minimize_scalar(mean_loss, bounds=(low, high), method="bounded").x))

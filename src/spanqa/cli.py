@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.types import PositiveInt
 
 from spanqa import __version__
 from spanqa.arguments import DEFAULTS, AsJson, Output, RunValues, Values, fill_from_recipe, shown
@@ -88,7 +89,7 @@ def evaluate(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    batch_size: int = 32,
+    batch_size: PositiveInt = 32,
     as_json: AsJson = False,
 ) -> None:
     """Answer the questions of labelled data and print the official metrics.
@@ -106,7 +107,7 @@ def evaluate(
 
 
 @app.command
-def predict(model: str, data: str, /, *, output: Output, batch_size: int = 32) -> None:
+def predict(model: str, data: str, /, *, output: Output, batch_size: PositiveInt = 32) -> None:
     """Answer the questions of data and write the answers to files.
 
     Args:
@@ -129,7 +130,7 @@ def ask(
     *,
     question: Annotated[list[str], Parameter(alias="-q")],
     context: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    top_k: int = 1,
+    top_k: PositiveInt = 1,
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about a text.
@@ -145,18 +146,17 @@ def ask(
     from spanqa import console
     from spanqa.reader import Reader
 
-    reader = Reader.from_pretrained(model)
-    answers = {each: reader.answer(each, text, top_k=top_k) for each in question}
+    found = Reader.from_pretrained(model).answer(question, text, top_k=top_k)
     if as_json:
         console.print_json(
             [
-                {"question": each, "answers": [asdict(answer) for answer in found]}
-                for each, found in answers.items()
+                {"question": each, "answers": [asdict(answer) for answer in answers]}
+                for each, answers in zip(question, found, strict=True)
             ]
         )
         return
-    for each, found in answers.items():
-        console.print_answers(each, text, found)
+    for each, answers in zip(question, found, strict=True):
+        console.print_answers(each, text, answers)
 
 
 @app.command

@@ -4,7 +4,8 @@ A text of N tokens gets one tag per token: O (outside), B (first token of the an
 The path starts from an O and returns to an O, as the context lies between special tokens. Its
 score is the sum of its emissions and transitions, counted relative to the path that is all O:
 
-    score(y) = sum_t emission[t, y_t] - emission[t, O] + sum_t transition[y_t-1, y_t] - transition[O, O]
+    score(y) = sum over t of emission[t, y_t] - emission[t, O]
+             + sum over t of transition[y_t-1, y_t] - transition[O, O]
 
 A path with the single span (i, j) then scores, with c the prefix sum of what one more I brings,
 
@@ -49,12 +50,17 @@ def span_potentials(
     enter = steps[OUTSIDE, BEGIN] + steps[BEGIN, INSIDE] - steps[INSIDE, INSIDE]
     start = (relative[..., BEGIN] - prefix + enter).masked_fill(~mask, MASKED)
     end = (prefix + steps[INSIDE, OUTSIDE]).masked_fill(~mask, MASKED)
-    unit = steps[BEGIN, OUTSIDE] - steps[INSIDE, OUTSIDE] - steps[BEGIN, INSIDE] + steps[INSIDE, INSIDE]
+    unit = (
+        steps[BEGIN, OUTSIDE]
+        - steps[INSIDE, OUTSIDE]
+        - steps[BEGIN, INSIDE]
+        + steps[INSIDE, INSIDE]
+    )
     return start, end, unit.expand(len(emissions))
 
 
 def span_log_partition(start: Tensor, end: Tensor, unit: Tensor, null: Tensor) -> Tensor:
-    """log of the sum over "no span" and every span (i, j), i <= j, of exp(score); O(L).
+    """Log of the sum over "no span" and every span (i, j), i <= j, of exp(score); O(L).
 
     Args:
         start: (B, L), `MASKED` outside the context.
@@ -96,7 +102,7 @@ def best_span(start: Tensor, end: Tensor, unit: Tensor) -> tuple[Tensor, Tensor,
 
 
 def chain_log_partition(emissions: Tensor, transitions: Tensor, mask: Tensor) -> Tensor:
-    """log of the sum over all tag paths of exp(score relative to the all-O path).
+    """Log of the sum over all tag paths of exp(score relative to the all-O path).
 
     The product of one T x T matrix per token, in the semiring (logaddexp, +), taken by pairs:
     log2(L) steps, each over all pairs at once.

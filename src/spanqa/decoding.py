@@ -10,9 +10,9 @@ between "no answer" (odds 0) and every span of the whole text of at most `max_an
 
     P(i, j) = exp(odds(i, j) / t) / (1 + sum over all spans of exp(odds / t))
 
-with the temperature t fitted on a calibration split. All spans are scored at once, so the n-best is
-exact, holds no span twice, and its probabilities are normalised over everything that could have been
-returned. The null log-odds are 0 - max odds: above the null threshold the answer is "".
+with the temperature t fitted on a calibration split. All spans are scored at once, so the n-best
+is exact, holds no span twice, and its probabilities are normalised over everything that could have
+been returned. The null log-odds are 0 - max odds: above the null threshold the answer is "".
 
 Axes: N tokens of the whole text, K = `max_answer_length` lengths of a span.
 """
@@ -73,7 +73,7 @@ class Prediction:
 
 
 def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:
-    """(N, K) log-odds of every span; [i, k] is the span of tokens i .. i + k, -inf where none may be."""
+    """(N, K) log-odds of the spans of tokens i .. i + k; -inf where none may be."""
     tokens = len(text.ids)
     longest = max(1, min(longest, tokens))
     odds = np.full((tokens, longest), -np.inf, np.float32)
@@ -97,7 +97,7 @@ def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int
 
 
 def log_partition(odds: Floats, temperature: float = 1.0) -> float:
-    """log(1 + sum of exp(odds / temperature)): the normaliser of one question, "no answer" included."""
+    """Log of 1 + sum of exp(odds / temperature), the normaliser of one question."""
     scaled = odds.ravel().astype(np.float64) / temperature
     top = max(0.0, float(scaled.max(initial=0.0)))
     return top + float(np.log(np.exp(-top) + np.exp(scaled - top).sum()))
@@ -131,7 +131,9 @@ def decode(
     top = np.argpartition(-flat, kept - 1)[:kept] if kept else np.zeros(0, np.int64)
     top = top[np.lexsort((top, -flat[top]))]
     spans = tuple(
-        _span(context, text, *divmod(int(cell), odds.shape[1]), float(flat[cell]), temperature, log_z)
+        _span(
+            context, text, divmod(int(cell), odds.shape[1]), float(flat[cell]), temperature, log_z
+        )
         for cell in top
         if np.isfinite(flat[cell])
     )
@@ -142,13 +144,13 @@ def decode(
 def _span(
     context: str,
     text: TokenizedText,
-    first: int,
-    length: int,
+    cell: tuple[int, int],
     odds: float,
     temperature: float,
     log_z: float,
 ) -> Span:
-    start, end = int(text.starts[first]), int(text.ends[first + length])
+    first, more = cell
+    start, end = int(text.starts[first]), int(text.ends[first + more])
     probability = float(np.exp(odds / temperature - log_z))
     return Span(context[start:end], start, end, odds, probability)
 

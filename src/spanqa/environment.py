@@ -16,7 +16,9 @@ from spanqa.recipe import Recipe
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
-def describe_environment(recipe: Recipe, fingerprints: dict[str, str], bf16: bool) -> dict[str, Any]:
+def describe_environment(
+    recipe: Recipe, fingerprints: dict[str, str], bf16: bool
+) -> dict[str, Any]:
     """Versions, hardware, precision, data fingerprints and the recipe's signature."""
     cuda = torch.cuda.is_available()
     return {

@@ -25,7 +25,7 @@ class RecipeError(SpanQAError):
 
 
 class ModelError(SpanQAError):
-    """A checkpoint, an encoder or a tokenizer that cannot be used; names the folder or the hub id."""
+    """A checkpoint, encoder or tokenizer that cannot be used; names the folder or the hub id."""
 
 
 class MissingExtraError(SpanQAError):

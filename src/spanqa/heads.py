@@ -49,7 +49,7 @@ class SpanScores:
 
 
 class SpanHead(nn.Module):
-    """One linear map to logits and what becomes of them, in float32 whatever the encoder computes in."""
+    """One linear map to logits and what becomes of them, in float32 under any autocast."""
 
     outputs: ClassVar[int]
     """Logits per token."""
@@ -83,7 +83,9 @@ class SpanHead(nn.Module):
         self, logits: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(B, L, outputs) -> start, end, unit, null, log_z, masked with `crf.MASKED`."""
-        raise ModelError(f"{type(self).__name__} is not a head by itself; take one of {sorted(HEADS)}")
+        raise ModelError(
+            f"{type(self).__name__} is not a head by itself; take one of {sorted(HEADS)}"
+        )
 
     def loss(self, scores: SpanScores, first: Tensor, last: Tensor) -> Tensor:
         """Mean negative log-likelihood of the gold spans; (0, 0) = no answer in this window."""
@@ -99,6 +101,7 @@ class SoftmaxHead(SpanHead):
     def potentials(
         self, logits: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Logits as they are; "no answer" is both at [CLS]."""
         start, end, null = _masked_logits(logits, mask)
         with_cls = mask.index_fill(1, torch.tensor([CLS], device=mask.device), True)
         log_z = logits.masked_fill(~with_cls[..., None], MASKED).logsumexp(1).sum(-1)
@@ -113,6 +116,7 @@ class JointHead(SpanHead):
     def potentials(
         self, logits: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Logits as they are, normalised over all spans."""
         start, end, null = _masked_logits(logits, mask)
         unit = torch.zeros_like(null)
         return start, end, unit, null, span_log_partition(start, end, unit, null)
@@ -130,10 +134,17 @@ class CRFHead(SpanHead):
     def potentials(
         self, logits: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Emissions as single-span paths; "no answer" is the all-O path, 0."""
         transitions = self.transitions.to(logits.dtype)
         start, end, unit = span_potentials(logits, transitions, mask)
         null = torch.zeros_like(unit)
-        return start, end, unit, null, self.log_partition(logits, transitions, mask, start, end, unit)
+        return (
+            start,
+            end,
+            unit,
+            null,
+            self.log_partition(logits, transitions, mask, start, end, unit),
+        )
 
     def log_partition(
         self, emissions: Tensor, transitions: Tensor, mask: Tensor, *span: Tensor

@@ -1,4 +1,4 @@
-"""SpanQAModel: an encoder of transformers and a span head; what is saved holds all that answering needs."""
+"""SpanQAModel: an encoder of transformers and a span head, saved with all that answering needs."""
 
 from __future__ import annotations
 
@@ -171,7 +171,9 @@ class SpanQAModel(PreTrainedModel):
             if isinstance(config, SpanQAConfig):
                 return super().from_pretrained(name, *args, **{**kwargs, **LOADING})
             if any(a.endswith("ForQuestionAnswering") for a in config.architectures or ()):
-                theirs = AutoModelForQuestionAnswering.from_pretrained(name, **{**kwargs, **LOADING})
+                theirs = AutoModelForQuestionAnswering.from_pretrained(
+                    name, **{**kwargs, **LOADING}
+                )
                 return cls.from_question_answering(theirs)
         except (OSError, ValueError) as error:
             raise loading_error(str(name), error) from error
@@ -182,7 +184,7 @@ class SpanQAModel(PreTrainedModel):
 
     @classmethod
     def from_question_answering(cls, theirs: PreTrainedModel) -> SpanQAModel:
-        """The encoder and the output layer of a `*ForQuestionAnswering` model, as the `softmax` head."""
+        """Encoder and output layer of a `*ForQuestionAnswering` model, as the `softmax` head."""
         encoder, classifier = _parts(theirs)
         limit = getattr(encoder.config, "max_position_embeddings", 512) or 512
         config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit))
@@ -254,7 +256,7 @@ def _parts(theirs: PreTrainedModel) -> tuple[PreTrainedModel, nn.Linear]:
     classifier = getattr(theirs, "qa_outputs", None)
     if not isinstance(encoder, PreTrainedModel) or not isinstance(classifier, nn.Linear):
         raise ModelError(
-            f"{type(theirs).__name__} is not an encoder with one output layer; it cannot be converted"
+            f"{type(theirs).__name__} is not an encoder with one output layer, so it cannot be used"
         )
     return encoder, classifier
 

@@ -42,7 +42,7 @@ def score_windows(
     """
     began = time.perf_counter()
     was_training = model.training
-    model.eval()
+    model.train(False)
     order = np.argsort(-windows.lengths, kind="stable")
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     scores: dict[int, WindowScores] = {}
@@ -127,7 +127,9 @@ def _n_best(prediction: Prediction) -> list[dict[str, str | int | float]]:
     return sorted(rows, key=lambda row: -float(row["probability"]))
 
 
-def decode_with(model: SpanQAModel, windows: Windows, scored: Scored, n_best: int) -> list[Prediction]:
+def decode_with(
+    model: SpanQAModel, windows: Windows, scored: Scored, n_best: int
+) -> list[Prediction]:
     """Decode with the longest answer and the temperature that the checkpoint holds."""
     return decode_all(
         windows,

@@ -28,17 +28,21 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
     except (OSError, ValueError) as error:
         raise ModelError(f"{name}: no tokenizer could be loaded ({_first_line(error)})") from error
     if not tokenizer.is_fast:
-        raise ModelError(f"{name}: its tokenizer has no fast version, so it cannot give character offsets")
+        raise ModelError(
+            f"{name}: its tokenizer has no fast version, so it gives no character offsets"
+        )
     if lowers_cased_vocabulary(tokenizer):
         warnings.warn(
-            f"{name}: its vocabulary is cased but its tokenizer lower-cases; lower-casing is switched off",
+            f"{name}: its tokenizer lower-cases over a cased vocabulary; this is switched off",
             stacklevel=2,
         )
         tokenizer = AutoTokenizer.from_pretrained(
             name, revision=revision, use_fast=True, do_lower_case=False
         )
         if lowers_cased_vocabulary(tokenizer):
-            raise ModelError(f"{name}: its tokenizer lower-cases a cased vocabulary; set do_lower_case to false")
+            raise ModelError(
+                f"{name}: its tokenizer lower-cases a cased vocabulary; set do_lower_case to false"
+            )
     return tokenizer
 
 
@@ -48,9 +52,11 @@ def lowers_cased_vocabulary(tokenizer: Any) -> bool:
     if normalizer is None or normalizer.normalize_str("Az") != "az":
         return False
     special = set(tokenizer.all_special_tokens)
-    entries = [entry for entry in tokenizer.get_vocab() if entry not in special and "unused" not in entry]
+    entries = [
+        entry for entry in tokenizer.get_vocab() if entry not in special and "unused" not in entry
+    ]
     cased = sum(entry != entry.lower() for entry in entries)
-    return cased > CASED_SHARE * len(entries)
+    return bool(cased > CASED_SHARE * len(entries))
 
 
 def _first_line(error: Exception) -> str:

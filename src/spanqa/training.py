@@ -107,30 +107,35 @@ class SpanTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(self.train_dataset.windows.lengths, batch, self.args.seed)
+        rows = self.train_dataset
+        assert isinstance(rows, Rows)
+        return LengthGroupedSampler(rows.windows.lengths, batch, self.args.seed)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Official metrics on the validation questions, at null threshold 0."""
-        validation = self.eval_dataset.windows
+        rows, model = self.eval_dataset, self.model
+        assert isinstance(rows, Rows) and isinstance(model, SpanQAModel)
         scored = score_windows(
-            self.model,
-            validation,
+            model,
+            rows.windows,
             batch_size=self.decoding.batch_size,
             bf16=self.args.bf16,
         )
         predictions = decode_all(
-            validation,
+            rows.windows,
             scored.scores,
             max_answer_length=self.decoding.max_answer_length,
             n_best=1,
         )
-        scores = figures(validation, predictions)
+        scores = figures(rows.windows, predictions)
         metrics = {"eval_exact": scores.exact, "eval_f1": scores.f1}
         for name, part in (("has_ans", scores.has_answer), ("no_ans", scores.no_answer)):
             if part is not None:
                 metrics[f"eval_{name}_exact"] = part.exact
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         return metrics
 
 
@@ -146,16 +151,20 @@ class Clock(TrainerCallback, ExportableState):
         return {"args": {"seconds": self.seconds}, "attributes": {}}
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        """Start."""
         self.last = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Add what the step took, its batch included."""
         now = time.perf_counter()
         self.seconds, self.last = self.seconds + now - self.last, now
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
+        """Leave validation out."""
         self.last = time.perf_counter()
 
     def on_save(self, *_: Any, **__: Any) -> None:
+        """Leave saving out."""
         self.last = time.perf_counter()
 
 
@@ -166,6 +175,7 @@ class Keeper(TrainerCallback):
         self.folder, self.say = folder, say
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Say how the epoch went; keep its weights if they are the best so far."""
         exact = [point["eval_exact"] for point in state.log_history if "eval_exact" in point]
         f1 = state.log_history[-1]["eval_f1"]
         self.say(f"  epoch {state.epoch:g}: validation exact {exact[-1]:.2f}, F1 {f1:.2f}")
@@ -173,6 +183,7 @@ class Keeper(TrainerCallback):
             write_folder(self.folder / "best", model.save_pretrained)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Mark the checkpoint, which is whole now."""
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
@@ -258,7 +269,8 @@ def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> T
         gradient_accumulation_steps=recipe.gradient_accumulation,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        lr_scheduler_type=recipe.schedule if recipe.warmup_ratio == 0 or recipe.schedule != "constant"
+        lr_scheduler_type=recipe.schedule
+        if recipe.warmup_ratio == 0 or recipe.schedule != "constant"
         else "constant_with_warmup",
         warmup_steps=math.ceil(recipe.warmup_ratio * steps),
         max_grad_norm=recipe.max_grad_norm,
@@ -296,7 +308,11 @@ def _optimizer(model: SpanQAModel, recipe: TrainingRecipe) -> torch.optim.AdamW:
 def _history(log: Sequence[dict[str, Any]], seconds: float, steps: int, windows: int) -> History:
     losses = tuple(
         LossPoint(
-            point["step"], point["epoch"], point["loss"], point.get("grad_norm", math.nan), point["learning_rate"]
+            point["step"],
+            point["epoch"],
+            point["loss"],
+            point.get("grad_norm", math.nan),
+            point["learning_rate"],
         )
         for point in log
         if "loss" in point

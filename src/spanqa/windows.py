@@ -1,8 +1,8 @@
 """Example -> overlapping windows of tokens, with character offsets and the gold token span.
 
 Each distinct context and each distinct question is tokenised once; a window is an array slice. The
-result equals, token for token, what the fast tokenizer itself gives with `truncation="only_second"`,
-`stride` and `return_overflowing_tokens`.
+result equals, token for token, what the fast tokenizer itself gives with
+`truncation="only_second"`, `stride` and `return_overflowing_tokens`.
 
 Axes: W windows, N context tokens of one text, L tokens of one window (special tokens included).
 Token positions are inclusive, character offsets half-open.
@@ -23,6 +23,8 @@ from spanqa.recipe import WindowRecipe
 
 Ints = NDArray[np.int64]
 PAD_TO_MULTIPLE = 8
+_SPACES = np.array([chr(code).isspace() for code in range(0x3002)])
+"""By code point; the last, U+3001, stands for all after U+3000, none of which is white space."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Template:
         question = [i for i, part in enumerate(parts) if part == 0]
         context = [i for i, part in enumerate(parts) if part == 1]
         if not question or not context or question[-1] > context[0]:
-            raise RecipeError(f"{tokenizer.name_or_path}: this tokenizer does not put the question first")
+            raise RecipeError(
+                f"{tokenizer.name_or_path}: this tokenizer does not put the question first"
+            )
         cuts = (question[0], question[-1] + 1, context[0], context[-1] + 1)
         types = encoding.get("token_type_ids")
         kinds = None
@@ -126,7 +130,7 @@ class Windows:
     table: Ints
     """(W, 4): the fields of `Window`."""
     labels: Ints
-    """(W, 2): positions of the gold answer's first and last token; (0, 0) where it is not inside."""
+    """(W, 2): positions of the gold answer's first and last token; (0, 0) if not inside."""
     first: Ints
     """(examples + 1,): the windows of example e are `first[e] .. first[e + 1] - 1`."""
 
@@ -197,28 +201,39 @@ class Windows:
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[TokenizedText]:
     """Tokenise texts without special tokens."""
-    if not texts:
-        return []
-    encodings = tokenizer(
-        list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
-    ).encodings
+    encodings = _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False)
     return [
-        _trimmed(text, np.asarray(e.ids, np.int64), np.asarray(e.offsets, np.int64).reshape(-1, 2))
+        _trimmed(text, np.array(e.ids, np.int64), np.array(e.offsets, np.int64).reshape(-1, 2))
         for text, e in zip(texts, encodings, strict=True)
     ]
 
 
+def _question_ids(tokenizer: Any, questions: Sequence[str], longest: int) -> list[Ints]:
+    """Token ids of questions, cut; nobody asks for their offsets, which take time to find."""
+    encodings = _backend(tokenizer).encode_batch_fast(list(questions), add_special_tokens=False)
+    return [np.array(encoding.ids[:longest], np.int64) for encoding in encodings]
+
+
+def _backend(tokenizer: Any) -> Any:
+    """What the tokenizer itself calls, set to whole texts; its next call sets it anew."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
 def _trimmed(text: str, ids: Ints, offsets: Ints) -> TokenizedText:
-    starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
-    space = np.fromiter(map(str.isspace, text), bool, len(text))
-    if not space.any() or not len(ids):
-        return TokenizedText(ids, starts, ends)
-    last = len(text) - 1
-    while (leading := (starts < ends) & space[np.minimum(starts, last)]).any():
-        starts[leading] += 1
-    while (trailing := (starts < ends) & space[np.maximum(ends - 1, 0)]).any():
-        ends[trailing] -= 1
-    return TokenizedText(ids, starts, ends)
+    """Tokens without the white space at their edges."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    space = _SPACES[np.minimum(codes, len(_SPACES) - 1)]
+    place = np.arange(len(text) + 1)
+    # From each place on, the next that begins a visible character; the last that ends one.
+    following = np.append(np.where(space, len(text), place[:-1]), len(text))
+    following = np.minimum.accumulate(following[::-1])[::-1]
+    preceding = np.maximum.accumulate(np.insert(np.where(space, 0, place[1:]), 0, 0))
+    starts, ends = offsets.T
+    starts = np.minimum(following[starts], ends)
+    return TokenizedText(ids, starts, np.maximum(preceding[ends], starts))
 
 
 def cut(examples: Sequence[Example], tokenizer: Any, recipe: WindowRecipe) -> Windows:
@@ -239,12 +254,16 @@ def cut(examples: Sequence[Example], tokenizer: Any, recipe: WindowRecipe) -> Wi
     if room <= recipe.stride:
         raise RecipeError(
             f"windows.max_length {recipe.max_length} leaves {room} context tokens beside "
-            f"{recipe.max_question_length} question tokens, which must exceed windows.stride {recipe.stride}"
+            f"{recipe.max_question_length} question tokens, which must exceed windows.stride "
+            f"{recipe.stride}"
         )
-    text_of = _tokenize_distinct(tokenizer, [e.context for e in examples])
-    question_of = _tokenize_distinct(tokenizer, [e.question for e in examples])
-    questions = tuple(question_of[e.question].ids[: recipe.max_question_length] for e in examples)
-    texts = tuple(text_of[e.context] for e in examples)
+    contexts = list(dict.fromkeys(example.context for example in examples))
+    text_of = dict(zip(contexts, tokenize(tokenizer, contexts), strict=True))
+    asked = list(dict.fromkeys(example.question for example in examples))
+    ids = _question_ids(tokenizer, asked, recipe.max_question_length)
+    question_of = dict(zip(asked, ids, strict=True))
+    questions = tuple(question_of[example.question] for example in examples)
+    texts = tuple(text_of[example.context] for example in examples)
 
     size = recipe.max_length - template.specials - np.array([len(q) for q in questions], np.int64)
     tokens = np.array([len(text.ids) for text in texts], np.int64)
@@ -259,11 +278,6 @@ def cut(examples: Sequence[Example], tokenizer: Any, recipe: WindowRecipe) -> Wi
     gold = np.array([_gold(e, text) for e, text in zip(examples, texts, strict=True)], np.int64)
     labels = _labels(table, gold.reshape(-1, 2))
     return Windows(tuple(examples), template, questions, texts, table, labels, first)
-
-
-def _tokenize_distinct(tokenizer: Any, texts: Sequence[str]) -> dict[str, TokenizedText]:
-    distinct = list(dict.fromkeys(texts))
-    return dict(zip(distinct, tokenize(tokenizer, distinct), strict=True))
 
 
 def _gold(example: Example, text: TokenizedText) -> tuple[int, int]:

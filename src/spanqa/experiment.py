@@ -1,0 +1,167 @@
+"""One head with one seed: trained, calibrated, evaluated, and written into its run folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+import transformers
+
+from spanqa.calibration import calibrate
+from spanqa.decoding import decode_all
+from spanqa.environment import PeakMemory, describe_environment
+from spanqa.metrics import leaky_exact
+from spanqa.model import SpanQAModel
+from spanqa.prediction import (
+    Scored,
+    best_text,
+    decode_with,
+    figures,
+    score_windows,
+    write_predictions,
+)
+from spanqa.preparation import Prepared
+from spanqa.recipe import Recipe
+from spanqa.run import Calibration, Cost, Run
+from spanqa.training import History, Say, computes_bf16, train, write_folder
+from spanqa.windows import Windows
+
+
+def one_run(
+    recipe: Recipe, head: str, seed: int, prepared: Prepared, folder: Path, *, say: Say
+) -> Run:
+    """Train one head, calibrate it, evaluate it and write its run folder.
+
+    Args:
+        recipe: the setting, the same for all heads.
+        head: a name in `spanqa.heads.HEADS`.
+        seed: of the head's first weights, of shuffling and of dropout.
+        prepared: windows of the three parts.
+        folder: run folder; a run that was killed there goes on.
+        say: prints a line of progress.
+    """
+    transformers.set_seed(seed)
+    memory = PeakMemory()
+    model = _new_model(recipe, head)
+    history = train(
+        model,
+        prepared.train,
+        prepared.eval if recipe.training.validate_on == "eval" else prepared.calibration,
+        recipe.training,
+        recipe.decoding,
+        seed=seed,
+        folder=folder,
+        say=say,
+    )
+    peak = memory.megabytes()
+    best = SpanQAModel.from_pretrained(folder / "best")
+    torch.nn.Module.to(best, model.device)
+    run = _evaluate(recipe, head, seed, best, prepared, folder, history, peak)
+    for done in ("checkpoints", "best"):
+        shutil.rmtree(folder / done, ignore_errors=True)
+    say(f"  evaluation: exact {run.metrics['exact']:.2f}, F1 {run.metrics['f1']:.2f}")
+    return run
+
+
+def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
+    dropouts = {
+        "hidden_dropout_prob": recipe.encoder.hidden_dropout,
+        "attention_probs_dropout_prob": recipe.encoder.attention_dropout,
+    }
+    return SpanQAModel.from_encoder(
+        recipe.encoder.name,
+        head,
+        revision=recipe.encoder.revision,
+        max_length=recipe.windows.max_length,
+        stride=recipe.windows.stride,
+        max_question_length=recipe.windows.max_question_length,
+        max_answer_length=recipe.decoding.max_answer_length,
+        **{name: value for name, value in dropouts.items() if value is not None},
+    )
+
+
+def _evaluate(
+    recipe: Recipe,
+    head: str,
+    seed: int,
+    model: SpanQAModel,
+    prepared: Prepared,
+    folder: Path,
+    history: History,
+    peak: float,
+) -> Run:
+    batch_size, bf16 = recipe.decoding.batch_size, computes_bf16(recipe.training.precision)
+    calibration = _calibrate(model, prepared, batch_size, bf16)
+
+    def save(path: str) -> None:
+        model.save_pretrained(path)
+        prepared.tokenizer.save_pretrained(path)
+
+    write_folder(folder / "model", save)
+    scored = score_windows(model, prepared.eval, batch_size=batch_size, bf16=bf16)
+    predictions = decode_with(model, prepared.eval, scored, recipe.decoding.n_best)
+    threshold = calibration.null_threshold
+    write_predictions(predictions, folder, null_threshold=threshold)
+    run = Run(
+        head=head,
+        seed=seed,
+        losses=history.losses,
+        epochs=history.epochs,
+        best_epoch=history.best_epoch,
+        metrics=figures(prepared.eval, predictions, null_threshold=threshold).as_dict(),
+        uncalibrated=figures(prepared.eval, predictions).as_dict(),
+        leaky_exact=_leaky_exact(prepared.eval, scored, recipe.decoding.max_answer_length),
+        calibration=calibration,
+        cost=_cost(model, prepared, history, scored, peak),
+        environment=describe_environment(recipe, prepared.fingerprints, bf16),
+        predictions={p.id: p.answer(threshold) for p in predictions},
+        best_spans={p.id: best_text(p) for p in predictions},
+        null_odds={p.id: p.null_odds for p in predictions},
+    )
+    run.save(folder)
+    return run
+
+
+def _calibrate(model: SpanQAModel, prepared: Prepared, batch_size: int, bf16: bool) -> Calibration:
+    """Fit on the calibration questions and store the fit in the model's configuration."""
+    scored = score_windows(model, prepared.calibration, batch_size=batch_size, bf16=bf16)
+    calibration = calibrate(
+        prepared.calibration,
+        scored.scores,
+        max_answer_length=model.config.max_answer_length,
+    )
+    model.config.temperature = calibration.temperature
+    model.config.null_threshold = calibration.null_threshold
+    return calibration
+
+
+def _leaky_exact(windows: Windows, scored: Scored, max_answer_length: int) -> float:
+    """Exact match as the course report counted it, from each text's first window alone."""
+    first = decode_all(
+        windows,
+        scored.scores,
+        max_answer_length=max_answer_length,
+        n_best=1,
+        first_window_only=True,
+    )
+    return leaky_exact(windows.examples, {p.id: p.answer() for p in first})
+
+
+def _cost(
+    model: SpanQAModel, prepared: Prepared, history: History, scored: Scored, peak: float
+) -> Cost:
+    windows_per_question = len(prepared.train) / len(prepared.train.examples)
+    return Cost(
+        train_seconds=history.seconds,
+        train_windows=history.windows,
+        train_batches_per_second=history.steps / history.seconds,
+        train_questions_per_second=history.windows / history.seconds / windows_per_question,
+        eval_seconds=scored.seconds,
+        eval_windows=len(prepared.eval),
+        eval_batches_per_second=scored.batches / scored.seconds,
+        eval_questions_per_second=len(prepared.eval.examples) / scored.seconds,
+        peak_memory_mb=peak,
+        head_parameters=sum(p.numel() for p in model.head.parameters()),
+        total_parameters=sum(p.numel() for p in model.parameters()),
+    )

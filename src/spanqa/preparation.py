@@ -1,0 +1,90 @@
+"""Recipe -> windows of the training, calibration and evaluation questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spanqa.data import Corpus, load, require_labels, sample, split_by_article
+from spanqa.example import Example
+from spanqa.model import resolve_encoder
+from spanqa.recipe import Recipe
+from spanqa.tokenizer import load_tokenizer
+from spanqa.training import Say
+from spanqa.windows import Windows, cut
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Windows of the three parts, the same for every head and seed."""
+
+    train: Windows
+    calibration: Windows
+    eval: Windows
+    tokenizer: Any
+    fingerprints: dict[str, str]
+
+
+def prepare(recipe: Recipe, say: Say) -> Prepared:
+    """Load, split, sample, tokenise and cut; all that heads and seeds have in common."""
+    data = recipe.data
+    source = load(data.train, misaligned=data.misaligned)
+    require_labels(source)
+    training, calibration = _split(recipe, source)
+    corpus = load(data.eval, misaligned="keep")
+    require_labels(corpus)
+    evaluation = corpus.examples
+    if data.eval_sample is not None:
+        evaluation = sample(evaluation, data.eval_sample, data.sample_seed)
+    _say_what_was_loaded(source, training, calibration, evaluation, say)
+
+    tokenizer = load_tokenizer(resolve_encoder(recipe.encoder.name), recipe.encoder.revision)
+    windows = cut(training, tokenizer, recipe.windows)
+    if windows.lost:
+        say(f"  {len(windows.lost)} training answers fit into no window and train as unanswerable")
+    return Prepared(
+        train=windows,
+        calibration=cut(calibration, tokenizer, recipe.windows),
+        eval=cut(evaluation, tokenizer, recipe.windows),
+        tokenizer=tokenizer,
+        fingerprints={"train": source.fingerprint, "eval": corpus.fingerprint},
+    )
+
+
+def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Training and calibration questions, both drawn down to the wanted sample."""
+    data = recipe.data
+    if data.calibration is not None:
+        named = load(data.calibration, misaligned=data.misaligned)
+        require_labels(named)
+        training, calibration = source.examples, named.examples
+    else:
+        training, calibration = split_by_article(
+            source.examples, data.calibration_fraction, data.sample_seed
+        )
+    if data.sample is not None:
+        training = sample(training, data.sample, data.sample_seed)
+        wanted = max(1, round(data.sample * data.calibration_fraction))
+        if data.calibration is None and wanted < len(calibration):
+            calibration = sample(calibration, wanted, data.sample_seed)
+    return training, calibration
+
+
+def _say_what_was_loaded(
+    source: Corpus,
+    training: tuple[Example, ...],
+    calibration: tuple[Example, ...],
+    evaluation: tuple[Example, ...],
+    say: Say,
+) -> None:
+    if source.dropped or source.realigned:
+        say(f"  {source.source}: {len(source.dropped)} dropped, {len(source.realigned)} realigned")
+    parts = {"training": training, "calibration": calibration, "evaluation": evaluation}
+    counts = (
+        f"{len(part)} {name} ({sum(not e.answers for e in part)} unanswerable)"
+        for name, part in parts.items()
+    )
+    say("questions: " + ", ".join(counts))
+    shared = {e.context for e in training} & {e.context for e in evaluation}
+    if shared:
+        say(f"warning: {len(shared)} texts are in the training and in the evaluation part")
