@@ -19,8 +19,9 @@ from fakes import make_comparison
 
 from spanqa import __version__, comparison
 from spanqa.cli import app, main
-from spanqa.console import surroundings
+from spanqa.console import print_answers, surroundings
 from spanqa.errors import SpanQAError
+from spanqa.reader import Answer
 from spanqa.recipe import HEADS, DataRecipe, Recipe, TrainingRecipe, find_recipe
 from spanqa.records import write_atomic
 from spanqa.run import Comparison, run_folder, write_questions
@@ -240,6 +241,10 @@ ERRORS: list[tuple[list[str], str]] = [
     (["train", "-o", "x", "--head", "lstm"], f"heads must be one or more of {', '.join(HEADS)}"),
     (["train", "-o", "x", "--head", "crf", "--heads", "crf"], "Unknown option: --heads."),
     (["compre"], 'Unknown command "compre". Did you mean "compare"?'),
+    (
+        ["predict", "m", "d", "-o", "x", "--batch-size", "0"],
+        'Invalid value "0" for --batch-size. Must be > 0.',
+    ),
     (["check", "synthetic:dev"], "synthetic:dev: give synthetic:train, synthetic:eval or"),
     (["check", "synthetic:eval", "--max-length", "1"], "max_length is 1; give 6 or more"),
 ]
@@ -468,6 +473,80 @@ def test_ask_reads_standard_input_as_it_is(
     assert (status, err) == (2, "spanqa: -: is not UTF-8 text\n")
 
 
+@pytest.fixture(scope="module")
+def model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder_folder: Path, tiny_tokenizer: Any
+) -> Path:
+    """An untrained checkpoint: its answers are arbitrary, but spans of the text."""
+    import torch
+    from transformers import BertForQuestionAnswering
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        made = BertForQuestionAnswering.from_pretrained(tiny_encoder_folder)
+    folder = tmp_path_factory.mktemp("model")
+    made.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_ask_gives_offsets_of_the_text(
+    spanqa: Run, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    text = "The bridge\r\nwas built by Zoë Brånd. 🙂 It spans the Lenna."
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    questions = ("-q", "Who built it?", "--question", "What does it span?")
+    status, out, _ = spanqa("ask", model, *questions, "--context", "-", "--top-k", 3, "--json")
+    assert status == 0
+    asked = json.loads(out)
+    assert [each["question"] for each in asked] == ["Who built it?", "What does it span?"]
+    for each in asked:
+        assert len(each["answers"]) == 3
+        for answer in each["answers"]:
+            assert text[answer["start"] : answer["end"]] == answer["text"]
+            assert 0 <= answer["probability"] <= 1
+
+
+def test_ask_prints_the_answer_in_its_sentence(spanqa: Run, model: Path, tmp_path: Path) -> None:
+    text = "The bridge was built by Ada Brånd. It spans the Lenna."
+    (tmp_path / "page.txt").write_text(text, encoding="utf-8")
+    words = ("--context", tmp_path / "page.txt", "--top-k", 20)
+    status, out, _ = spanqa("ask", model, "-q", "Who [built] it?", *words)
+    assert status == 0
+    assert out.splitlines()[0] == "Who [built] it?"
+    printed = re.findall(
+        r"^  (.+)  \(.*, characters (\d+) to (\d+)\)\n    (.+)$", out, re.MULTILINE
+    )
+    assert len(printed) == 20
+    for answer, start, end, sentence in printed:
+        assert text[int(start) : int(end)] == answer
+        assert f">>{answer}<<" in sentence
+        assert sentence.replace(">>", "").replace("<<", "").strip() in text
+
+
+def test_no_answer_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_answers("Who\x1b paid?", "Nobody knows.", [Answer("", 0, 0, 0.97, 0.97)])
+    assert capsys.readouterr().out == "Who  paid?\n  no answer  (probability 0.970)\n"
+
+
+def test_evaluate_and_predict_agree_with_score(
+    spanqa: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    status, out, _ = spanqa("evaluate", model, data, "--output", tmp_path / "a", "--json")
+    assert status == 0
+    figures = json.loads(out)
+    assert figures["total"] == 2
+    status, out, _ = spanqa("predict", model, data, "-o", tmp_path / "b")
+    assert status == 0
+    names = ["predictions.json", "nbest_predictions.json", "null_odds.json"]
+    assert out.splitlines() == [str(tmp_path / "b" / name) for name in names]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    _, out, _ = spanqa("score", data, tmp_path / "b" / "predictions.json", "--json")
+    scored = json.loads(out)
+    assert {key: figures[key] for key in scored} == scored
+
+
 CONTEXT = "First one. Dr. Brånd built it in 1887! Did she?\nYes, she did. " + "word " * 100
 
 
@@ -476,7 +555,7 @@ CONTEXT = "First one. Dr. Brånd built it in 1887! Did she?\nYes, she did. " + "
     [
         ("First", "First one. "),
         ("1887", "Brånd built it in 1887! "),
-        ("she?", "Did she?\n"),
+        ("she?", "Did she?\nYes, she did. "),
         ("Yes", "Yes, she did. "),
         ("word", ("word " * 100)[:204]),
     ],
