@@ -69,13 +69,16 @@ class Prediction:
 
     def answer(self, null_threshold: float = 0.0) -> str:
         """The best span's text, or "" where the null log-odds exceed the threshold."""
-        return "" if self.null_odds > null_threshold else self.spans[0].text
+        withheld = self.null_odds > null_threshold or not self.spans
+        return "" if withheld else self.spans[0].text
 
 
 def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:
     """(N, K) log-odds of the spans of tokens i .. i + k; -inf where none may be."""
     tokens = len(text.ids)
-    longest = max(1, min(longest, tokens))
+    if not tokens:
+        return np.empty((0, 1), np.float32)
+    longest = min(longest, tokens)
     odds = np.full((tokens, longest), -np.inf, np.float32)
     for window in windows:
         size = len(window.start)
@@ -127,15 +130,15 @@ def decode(
     odds = span_odds(text, windows, max_answer_length)
     log_z = log_partition(odds, temperature)
     flat = odds.ravel()
-    kept = min(n_best, flat.size)
-    top = np.argpartition(-flat, kept - 1)[:kept] if kept else np.zeros(0, np.int64)
-    top = top[np.lexsort((top, -flat[top]))]
+    cells = np.flatnonzero(np.isfinite(flat))
+    if n_best < len(cells):  # a tie at the edge is settled below, not by the partition
+        cells = cells[flat[cells] >= np.partition(flat[cells], -n_best)[-n_best]]
+    top = cells[np.argsort(-flat[cells], kind="stable")][:n_best]
     spans = tuple(
         _span(
             context, text, divmod(int(cell), odds.shape[1]), float(flat[cell]), temperature, log_z
         )
         for cell in top
-        if np.isfinite(flat[cell])
     )
     null_odds = -spans[0].odds if spans else float("inf")
     return Prediction(id, spans, null_odds, float(np.exp(-log_z)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -26,6 +27,8 @@ PICKLED = ("pytorch_model.bin", "*.pt", "*.pth", "*.ckpt", "pytorch_model*.bin")
 OUTSIDE_BIAS = 4.0
 """A new chain begins near the all-O path, as hardly any token is part of an answer."""
 LOADING = {"use_safetensors": True, "trust_remote_code": False}
+UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What transformers raises over a damaged or foreign checkpoint."""
 
 
 class SpanQAConfig(PreTrainedConfig):
@@ -40,6 +43,8 @@ class SpanQAConfig(PreTrainedConfig):
         max_answer_length: tokens in the longest answer.
         temperature: divides log-odds before they become probabilities.
         null_threshold: null log-odds above which there is no answer.
+        neck: name of the layer between encoder and output in the `*ForQuestionAnswering` class
+            that the weights come from, such as ModernBERT's `head`; most have none.
     """
 
     model_type = "spanqa"
@@ -53,6 +58,7 @@ class SpanQAConfig(PreTrainedConfig):
     max_answer_length: int = 30
     temperature: float = 1.0
     null_threshold: float = 0.0
+    neck: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.encoder_config, dict):
@@ -79,9 +85,15 @@ class SpanQAModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
 
-    def __init__(self, config: SpanQAConfig, encoder: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self,
+        config: SpanQAConfig,
+        encoder: PreTrainedModel | None = None,
+        neck: nn.Module | None = None,
+    ) -> None:
         super().__init__(config)
         self.encoder = encoder if encoder is not None else _empty_encoder(config.encoder_config)
+        self.neck = neck if neck is not None else _empty_neck(config)
         self.head = make_head(config.head, self.encoder.config.hidden_size)
         self.post_init()
 
@@ -118,6 +130,8 @@ class SpanQAModel(PreTrainedModel):
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         hidden = self.encoder(**inputs)[0]  # (B, L, H)
+        if self.neck is not None:
+            hidden = self.neck(hidden)
         scores = self.head(hidden, context_mask)
         if start_positions is None or end_positions is None:
             return SpanQAOutput(scores=scores)
@@ -141,18 +155,21 @@ class SpanQAModel(PreTrainedModel):
         ours = {key: settings.pop(key) for key in list(settings) if hasattr(SpanQAConfig, key)}
         path = resolve_encoder(name)
         try:
-            encoder_config = AutoConfig.from_pretrained(path, revision=revision, **settings)
-            model_class = AutoModel._model_mapping[type(encoder_config)]
-            pooling = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+            settings |= {"revision": revision, "trust_remote_code": False}
+            encoder_config = AutoConfig.from_pretrained(path, **settings)
+            if isinstance(encoder_config, SpanQAConfig):
+                raise ModelError(
+                    f"{name}: is a trained spanqa model; give the encoder it is made of"
+                )
             encoder = AutoModel.from_pretrained(
                 path,
                 config=encoder_config,
                 revision=revision,
                 dtype=torch.float32,
                 **LOADING,
-                **({"add_pooling_layer": False} if pooling else {}),
+                **_without_pooling(encoder_config),
             )
-        except (OSError, ValueError, KeyError) as error:
+        except UNUSABLE as error:
             raise loading_error(name, error) from error
         config = SpanQAConfig(encoder_config=encoder.config, head=head, **ours)
         return cls(config, encoder)
@@ -164,47 +181,65 @@ class SpanQAModel(PreTrainedModel):
         Raises:
             ModelError: when there is neither, or the weights are not safetensors.
         """
+        kwargs |= {**LOADING, "output_loading_info": True}
         try:
             config = kwargs.get("config") or AutoConfig.from_pretrained(
                 name, revision=kwargs.get("revision"), trust_remote_code=False
             )
             if isinstance(config, SpanQAConfig):
-                return super().from_pretrained(name, *args, **{**kwargs, **LOADING})
-            if any(a.endswith("ForQuestionAnswering") for a in config.architectures or ()):
-                theirs = AutoModelForQuestionAnswering.from_pretrained(
-                    name, **{**kwargs, **LOADING}
+                model, report = super().from_pretrained(name, *args, **kwargs)
+            elif any(a.endswith("ForQuestionAnswering") for a in config.architectures or ()):
+                theirs, report = AutoModelForQuestionAnswering.from_pretrained(name, **kwargs)
+                model = cls.from_question_answering(theirs)
+            else:
+                raise ModelError(
+                    f"{name}: its architecture is {config.architectures}, which answers no "
+                    "questions; train a head on it with 'spanqa train'"
                 )
-                return cls.from_question_answering(theirs)
-        except (OSError, ValueError) as error:
+        except UNUSABLE as error:
             raise loading_error(str(name), error) from error
-        raise ModelError(
-            f"{name}: its architecture is {config.architectures}, which answers no questions; "
-            "train a head on it with 'spanqa train'"
-        )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(f"{name}: its weights lack {missing[0]} ({len(missing)} in all)")
+        return model
 
     @classmethod
     def from_question_answering(cls, theirs: PreTrainedModel) -> SpanQAModel:
-        """Encoder and output layer of a `*ForQuestionAnswering` model, as the `softmax` head."""
-        encoder, classifier = _parts(theirs)
+        """The weights of a `*ForQuestionAnswering` model, as the `softmax` head.
+
+        Raises:
+            ModelError: when it is more than an encoder, one layer at most, and one linear output.
+        """
+        encoder, neck, classifier = _parts(theirs)
         limit = getattr(encoder.config, "max_position_embeddings", 512) or 512
-        config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit))
-        model = cls(config, encoder)
+        config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit), neck=neck)
+        model = cls(config, encoder, theirs.get_submodule(neck) if neck else None)
         model.head.classifier.load_state_dict(classifier.state_dict())
-        return model.to(classifier.weight.dtype)
+        return model.to(classifier.weight.dtype).eval()
 
     def to_question_answering(self) -> PreTrainedModel:
         """A `*ForQuestionAnswering` model of transformers with the same weights.
 
         Raises:
-            ModelError: for a CRF head, which has no start and end logits per token.
+            ModelError: for a CRF head, which has no start and end logits per token, and for an
+                encoder that transformers puts another layer behind, or has no such model for.
         """
         if self.config.head not in ("softmax", "joint"):
             raise ModelError(
                 f"a {self.config.head} head has no start and end logits; "
                 "only softmax and joint can be saved as a question-answering model of transformers"
             )
-        theirs = AutoModelForQuestionAnswering.from_config(self.encoder.config)
-        encoder, classifier = _parts(theirs)
+        try:
+            theirs = AutoModelForQuestionAnswering.from_config(self.encoder.config)
+        except ValueError as error:
+            raise loading_error(self.encoder.config.model_type, error) from error
+        encoder, neck, classifier = _parts(theirs)
+        if neck != self.config.neck:
+            raise ModelError(
+                f"{type(theirs).__name__} has a layer between encoder and output ({neck}) that "
+                "this model was trained without, so this model cannot be saved as one"
+            )
+        if neck:
+            theirs.get_submodule(neck).load_state_dict(self.neck.state_dict())
         encoder.load_state_dict(self.encoder.state_dict())
         classifier.load_state_dict(self.head.classifier.state_dict())
         return theirs.to(classifier.weight.dtype).eval()
@@ -227,38 +262,72 @@ def resolve_encoder(name: str) -> str:
 
 def loading_error(name: str, error: Exception) -> ModelError:
     """What is wrong with a checkpoint, in one sentence; says how to convert a pickled one."""
-    folder = Path(name)
-    pickled = [p.name for pattern in PICKLED for p in sorted(folder.glob(pattern))]
-    if pickled or "safetensors" in str(error):
-        which = pickled[0] if pickled else "its weights file"
+    if isinstance(error, ModelError):
+        return error
+    pickled = [path.name for pattern in PICKLED for path in sorted(Path(name).glob(pattern))]
+    if pickled and not list(Path(name).glob("*.safetensors")):
         return ModelError(
-            f"{name}: {which} is a pickle, which can run code when it is loaded, so it is refused; "
-            "convert it once where you trust it: torch.load(FILE, weights_only=True), then "
-            "safetensors.torch.save_file(weights, 'model.safetensors')"
+            f"{name}: {pickled[0]} is a pickle, which can run code when it is loaded, so it is "
+            "refused; convert it once where you trust it: torch.load(FILE, weights_only=True), "
+            "then safetensors.torch.save_file(weights, 'model.safetensors')"
         )
-    return ModelError(f"{name}: cannot be loaded ({str(error).strip().splitlines()[0]})")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(f"{name}: cannot be loaded ({lines[0]})")
+
+
+def _without_pooling(config: PreTrainedConfig) -> dict[str, bool]:
+    """Leaves out the pooling layer, which no span head reads, where an encoder has the choice."""
+    found = AutoModel._model_mapping[type(config)]
+    model_class = found[0] if isinstance(found, tuple) else found
+    optional = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if optional else {}
 
 
 def _empty_encoder(config: Any) -> PreTrainedModel:
-    """An encoder without weights and without a pooling layer, which no span head reads."""
-    model_class = AutoModel._model_mapping[type(config)]
-    pooling = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return model_class._from_config(config, **({"add_pooling_layer": False} if pooling else {}))
+    """An encoder without weights."""
+    return AutoModel.from_config(config, trust_remote_code=False, **_without_pooling(config))
 
 
-def _parts(theirs: PreTrainedModel) -> tuple[PreTrainedModel, nn.Linear]:
-    """Encoder and output layer of a `*ForQuestionAnswering` model.
+def _empty_neck(config: SpanQAConfig) -> nn.Module | None:
+    """The layer that `neck` names, without weights."""
+    if config.neck is None:
+        return None
+    theirs = AutoModelForQuestionAnswering.from_config(
+        config.encoder_config, trust_remote_code=False
+    )
+    return theirs.get_submodule(config.neck)
+
+
+class _Parts(NamedTuple):
+    """What a `*ForQuestionAnswering` model is made of, besides dropout."""
+
+    encoder: PreTrainedModel
+    neck: str | None
+    classifier: nn.Linear
+
+
+def _parts(theirs: PreTrainedModel) -> _Parts:
+    """Encoder, name of the layer behind it if there is one, and linear output.
 
     Raises:
-        ModelError: when there is more than these two, such as ModernBERT's layer between them.
+        ModelError: when it is made of anything else.
     """
     encoder = getattr(theirs, theirs.base_model_prefix, None)
-    classifier = getattr(theirs, "qa_outputs", None)
-    if not isinstance(encoder, PreTrainedModel) or not isinstance(classifier, nn.Linear):
-        raise ModelError(
-            f"{type(theirs).__name__} is not an encoder with one output layer, so it cannot be used"
-        )
-    return encoder, classifier
+    others = {
+        name: child
+        for name, child in theirs.named_children()
+        if child is not encoder and not isinstance(child, nn.Dropout)
+    }
+    linear = [child for child in others.values() if isinstance(child, nn.Linear)]
+    necks = [name for name, child in others.items() if not isinstance(child, nn.Linear)]
+    if isinstance(encoder, PreTrainedModel) and len(linear) == 1 and len(necks) <= 1:
+        classifier = linear[0]
+        if (classifier.in_features, classifier.out_features) == (encoder.config.hidden_size, 2):
+            return _Parts(encoder, necks[0] if necks else None, classifier)
+    raise ModelError(
+        f"{type(theirs).__name__} is not an encoder with one linear output for start and end, "
+        "so it cannot be used"
+    )
 
 
 AutoConfig.register("spanqa", SpanQAConfig)

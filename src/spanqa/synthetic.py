@@ -54,7 +54,7 @@ LONG_SECTIONS = 8
 """Sections of such a passage."""
 UNANSWERABLE = 0.34
 """Chance that a question has no answer."""
-FLAWS = {"entity": 0.3, "relation": 0.4, "antonym": 0.2, "negated": 0.1}
+FLAWS = {"entity": 0.4, "relation": 0.4, "antonym": 0.12, "negated": 0.08}
 """Why a question has no answer, and how often."""
 EXTRA_REFERENCE = 0.5
 """Chance of a wider second reference in the eval part, where the words around it allow one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from functools import cache
+from itertools import count
 from zlib import crc32
 
 STEMS = (
@@ -74,6 +75,9 @@ FORMS = {
 }
 """Sorts of names, and how they are made of other sorts and of words."""
 
+ALIKE_AFTER = 30
+"""Draws after which a name may begin like another one of the passage."""
+
 
 def belongs(word: str, part: str) -> bool:
     """Tell whether a word of a name may be used in `part`, "train" or "eval"."""
@@ -106,9 +110,12 @@ class Names:
 
     def _word(self, sort: str) -> str:
         pool = _pool(sort, self.part)
-        word = self.rng.choice(pool)
-        while word in self.words:
+        begun = {word[:3] for word in self.words}
+        for attempt in count():
             word = self.rng.choice(pool)
+            # Names that begin alike are hard to tell apart; a long text may need some.
+            if word not in self.words and (word[:3] not in begun or attempt >= ALIKE_AFTER):
+                break
         self.words.add(word)
         return word
 

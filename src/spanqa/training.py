@@ -174,6 +174,15 @@ class Keeper(TrainerCallback):
     def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.say = folder, say
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Leave the save at the end of an epoch until the epoch is validated."""
+        if state.epoch == int(state.epoch) or state.global_step >= state.max_steps:
+            control.should_save = False
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save then, so that a checkpoint at the end of an epoch knows its figures."""
+        control.should_save = True
+
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Say how the epoch went; keep its weights if they are the best so far."""
         exact = [point["eval_exact"] for point in state.log_history if "eval_exact" in point]

@@ -226,11 +226,12 @@ def _trimmed(text: str, ids: Ints, offsets: Ints) -> TokenizedText:
     """Tokens without the white space at their edges."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     space = _SPACES[np.minimum(codes, len(_SPACES) - 1)]
+    # From each place, the next where a visible character begins, and the last where one ended.
     place = np.arange(len(text) + 1)
-    # From each place on, the next that begins a visible character; the last that ends one.
-    following = np.append(np.where(space, len(text), place[:-1]), len(text))
-    following = np.minimum.accumulate(following[::-1])[::-1]
-    preceding = np.maximum.accumulate(np.insert(np.where(space, 0, place[1:]), 0, 0))
+    begins = np.where(np.append(space, False), len(text), place)
+    ended = np.where(np.append(False, space), 0, place)
+    following = np.minimum.accumulate(begins[::-1])[::-1]
+    preceding = np.maximum.accumulate(ended)
     starts, ends = offsets.T
     starts = np.minimum(following[starts], ends)
     return TokenizedText(ids, starts, np.maximum(preceding[ends], starts))

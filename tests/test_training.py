@@ -1,0 +1,177 @@
+"""Fine-tuning: batches, validation, the best checkpoint, and going on after a kill."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from spanqa.comparison import train_one
+from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
+from spanqa.run import Run
+from spanqa.training import COMPLETE, LengthGroupedSampler, last_checkpoint, write_folder
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from spanqa import comparison, training
+from spanqa.recipe import Recipe
+
+moment, folder = sys.argv[1], Path(sys.argv[2])
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "in the middle of an epoch":
+    step_end = training.Clock.on_step_end
+    def on_step_end(self, args, state, control, **kwargs):
+        step_end(self)
+        if state.global_step == 5:
+            die()
+    training.Clock.on_step_end = on_step_end
+elif moment == "while a checkpoint is written":
+    save = training.SpanTrainer._save_rng_state
+    def save_rng_state(self, output_dir):
+        if self.state.global_step >= 6:
+            die()
+        save(self, output_dir)
+    training.SpanTrainer._save_rng_state = save_rng_state
+elif moment == "after the last epoch":
+    comparison.one_run.__globals__["_evaluate"] = die
+recipe = Recipe.from_yaml(folder / "asked.yaml")
+comparison.train_one(recipe, "crf", 7, folder / "run", say=lambda line: None)
+"""
+MOMENTS = ("in the middle of an epoch", "while a checkpoint is written", "after the last epoch")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_encoder_folder: Path) -> Recipe:
+    """Eight steps in two epochs, with a checkpoint every second step."""
+    return Recipe(
+        name="tiny",
+        heads=("crf",),
+        seeds=(7,),
+        data=DataRecipe(
+            train="synthetic:train:40", eval="synthetic:eval:12", calibration_fraction=0.2
+        ),
+        windows=WindowRecipe(max_length=128, stride=16, max_question_length=32),
+        encoder=EncoderRecipe(name=str(tiny_encoder_folder)),
+        training=TrainingRecipe(
+            epochs=2, batch_size=16, learning_rate=1e-2, save_steps=2, logging_steps=1
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was not killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_one(recipe, "crf", 7, folder, say=lambda line: None)
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
+    moment: str, recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "asked.yaml").write_text(recipe.to_yaml())
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLER, moment, str(tmp_path)], capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    assert not (tmp_path / "run" / "run.json").exists()
+
+    said: list[str] = []
+    resumed = train_one(recipe, "crf", 7, tmp_path / "run", say=said.append)
+
+    assert any("going on from checkpoint" in line for line in said)
+    ours = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    theirs = load_file(whole / "model" / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    uninterrupted = Run.load(whole)
+    assert resumed.metrics == uninterrupted.metrics
+    assert resumed.epochs == uninterrupted.epochs
+    assert resumed.null_odds == uninterrupted.null_odds
+
+
+def test_a_run_records_its_curves_costs_and_provenance(whole: Path, recipe: Recipe) -> None:
+    run = Run.load(whole)
+    assert [point.step for point in run.losses] == list(range(1, run.epochs[-1].step + 1))
+    assert [point.epoch for point in run.epochs] == [1.0, 2.0]
+    assert run.best_epoch == max(run.epochs, key=lambda point: point.exact).epoch
+    assert run.losses[-1].loss < run.losses[0].loss
+    assert run.cost.train_seconds > 0
+    assert run.cost.peak_memory_mb > 50
+    assert run.cost.head_parameters == 32 * 3 + 3 + 9
+    assert run.environment["recipe"] == recipe.signature()
+    assert set(run.environment["data"]) == {"train", "eval"}
+    assert not (whole / "checkpoints").exists()
+
+
+def test_a_finished_run_is_not_trained_again(recipe: Recipe, whole: Path) -> None:
+    before = (whole / "run.json").stat().st_mtime_ns
+    said: list[str] = []
+    train_one(recipe, "crf", 7, whole, say=said.append)
+    assert said == []
+    assert (whole / "run.json").stat().st_mtime_ns == before
+
+
+def test_the_threshold_is_stored_in_the_checkpoint(whole: Path) -> None:
+    from spanqa.reader import Reader
+
+    run, reader = Run.load(whole), Reader.from_pretrained(whole / "model")
+    assert reader.null_threshold == run.calibration.null_threshold
+    assert reader.model.config.temperature == run.calibration.temperature
+
+
+def test_validation_on_the_eval_part_is_what_the_recipe_asks_for(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    training = replace(recipe.training, validate_on="eval", epochs=1)
+    run = train_one(
+        replace(recipe, training=training), "softmax", 7, tmp_path / "r", say=lambda line: None
+    )
+    assert run.epochs[-1].exact == pytest.approx(run.uncalibrated["exact"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_sampler_visits_every_row_once_and_groups_by_length(batch_size: int) -> None:
+    lengths = np.random.default_rng(0).integers(10, 400, 997)
+    sampler = LengthGroupedSampler(lengths, batch_size, seed=1)
+    rows = list(sampler)
+    assert sorted(rows) == list(range(997))
+    assert len(sampler) == 997
+    batches = [lengths[rows[i : i + batch_size]] for i in range(0, 997, batch_size)]
+    padded = sum(batch.max() * len(batch) for batch in batches)
+    assert padded <= 1.1 * lengths.sum()
+    assert list(sampler) == rows
+    sampler.set_epoch(1)
+    assert list(sampler) != rows
+
+
+def test_only_whole_checkpoints_are_gone_on_from(tmp_path: Path) -> None:
+    for step in (2, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-2" / COMPLETE).touch()
+    (tmp_path / "checkpoint-10" / COMPLETE).touch()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert not (tmp_path / "checkpoint-12").exists()
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "best"
+    for text in ("one", "two"):
+        write_folder(folder, lambda path, text=text: _write(Path(path), text))  # type: ignore[misc]
+    assert (folder / "file").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def _write(folder: Path, text: str) -> None:
+    folder.mkdir()
+    (folder / "file").write_text(text)
