@@ -43,19 +43,14 @@ def span_potentials(
     Returns:
         start (B, L), end (B, L), unit (B,); `MASKED` outside the context.
     """
-    relative = emissions - emissions[..., OUTSIDE : OUTSIDE + 1]  # (B, L, T)
-    steps = transitions - transitions[OUTSIDE, OUTSIDE]  # (T, T)
-    one_more = (relative[..., INSIDE] + steps[INSIDE, INSIDE]).masked_fill(~mask, 0.0)
-    prefix = one_more.cumsum(-1)  # (B, L)
-    enter = steps[OUTSIDE, BEGIN] + steps[BEGIN, INSIDE] - steps[INSIDE, INSIDE]
-    start = (relative[..., BEGIN] - prefix + enter).masked_fill(~mask, MASKED)
-    end = (prefix + steps[INSIDE, OUTSIDE]).masked_fill(~mask, MASKED)
-    unit = (
-        steps[BEGIN, OUTSIDE]
-        - steps[INSIDE, OUTSIDE]
-        - steps[BEGIN, INSIDE]
-        + steps[INSIDE, INSIDE]
-    )
+    outside, begin, inside = emissions.unbind(-1)  # (B, L)
+    steps = transitions - transitions[OUTSIDE, OUTSIDE]
+    # Unbound at once: on short texts the time goes into the number of operations.
+    _, o_b, _, b_o, _, b_i, i_o, _, i_i = steps.flatten().unbind()
+    prefix = torch.where(mask, inside - outside + i_i, 0.0).cumsum(-1)  # (B, L)
+    start = torch.where(mask, begin - outside - prefix + (o_b + b_i - i_i), MASKED)
+    end = torch.where(mask, prefix + i_o, MASKED)
+    unit = b_o - i_o - b_i + i_i
     return start, end, unit.expand(len(emissions))
 
 
@@ -89,16 +84,13 @@ def best_span(start: Tensor, end: Tensor, unit: Tensor) -> tuple[Tensor, Tensor,
         score (B,), first token (B,), last token (B,).
     """
     best_start, where = start.cummax(-1)  # (B, L): over i <= j
-    earlier, earlier_at = pad(best_start[:, :-1], (1, 0), value=MASKED), pad(where[:, :-1], (1, 0))
-    longer, last = (end + earlier).max(-1)
-    single, token = (start + end + unit[:, None]).max(-1)
-    first = earlier_at.gather(-1, last[:, None])[:, 0]
-    short = single >= longer
-    return (
-        torch.where(short, single, longer),
-        torch.where(short, token, first),
-        torch.where(short, token, last),
-    )
+    single = start + end + unit[:, None]
+    longer = best_start[:, :-1] + end[:, 1:]  # (B, L - 1): column j - 1 over i < j
+    score, cell = torch.cat((single, longer), -1).max(-1)
+    before = cell - start.shape[-1]  # last token but one; negative for a single token
+    first = where.gather(-1, before.clamp(min=0)[:, None])[:, 0]
+    short = before < 0
+    return score, torch.where(short, cell, first), torch.where(short, cell, before + 1)
 
 
 def chain_log_partition(emissions: Tensor, transitions: Tensor, mask: Tensor) -> Tensor:
