@@ -33,10 +33,32 @@ def comparison(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFacto
     """The folder of `spanqa compare` with all four heads and two seeds."""
     folder = tmp_path_factory.mktemp("comparison")
     code = main(
-        ["compare", "demo", "--output", str(folder), "--encoder.name", str(tiny_encoder_folder)]
-        + ["--heads", "softmax", "joint", "crf", "span-crf", "--seeds", "1", "2"]
-        + ["--data.train", "synthetic:train:40", "--data.eval", "synthetic:eval:30"]
-        + ["--training.epochs", "2", "--windows.max-length", "128", "--windows.stride", "32"]
+        [
+            "compare",
+            "demo",
+            "--output",
+            str(folder),
+            "--encoder.name",
+            str(tiny_encoder_folder),
+            "--heads",
+            "softmax",
+            "joint",
+            "crf",
+            "span-crf",
+            "--seeds",
+            "1",
+            "2",
+            "--data.train",
+            "synthetic:train:40",
+            "--data.eval",
+            "synthetic:eval:30",
+            "--training.epochs",
+            "2",
+            "--windows.max-length",
+            "128",
+            "--windows.stride",
+            "32",
+        ]
     )
     assert code == 0
     return folder
@@ -96,8 +118,14 @@ def test_evaluate_gives_the_figures_of_the_run(
 ) -> None:
     folder = comparison / "runs" / "span-crf-seed1"
     code = main(
-        ["evaluate", str(folder / "model"), "synthetic:eval:30", "--json"]
-        + ["--output", str(tmp_path)]
+        [
+            "evaluate",
+            str(folder / "model"),
+            "synthetic:eval:30",
+            "--json",
+            "--output",
+            str(tmp_path),
+        ]
     )
     printed = json.loads(capsys.readouterr().out)
     assert code == 0
@@ -129,12 +157,34 @@ def test_the_course_reports_questions_end_to_end(
     text = tmp_path / "text.txt"
     text.write_text(BEYONCE, encoding="utf-8")
     code = main(
-        ["train", "demo", "--head", "span-crf", "--output", str(tmp_path / "run")]
-        + ["--encoder.name", str(tiny_encoder_folder), "--data.train", str(data)]
-        + ["--data.eval", str(data), "--data.calibration", str(copy)]
-        + ["--encoder.hidden-dropout", "0", "--encoder.attention-dropout", "0"]
-        + ["--training.epochs", "60", "--training.batch-size", "4"]
-        + ["--training.learning-rate", "1e-2", "--training.head-learning-rate", "1e-2"]
+        [
+            "train",
+            "demo",
+            "--head",
+            "span-crf",
+            "--output",
+            str(tmp_path / "run"),
+            "--encoder.name",
+            str(tiny_encoder_folder),
+            "--data.train",
+            str(data),
+            "--data.eval",
+            str(data),
+            "--data.calibration",
+            str(copy),
+            "--encoder.hidden-dropout",
+            "0",
+            "--encoder.attention-dropout",
+            "0",
+            "--training.epochs",
+            "60",
+            "--training.batch-size",
+            "4",
+            "--training.learning-rate",
+            "1e-2",
+            "--training.head-learning-rate",
+            "1e-2",
+        ]
     )
     assert code == 0
     capsys.readouterr()

@@ -483,3 +483,18 @@ def test_a_config_can_be_made_of_a_dictionary() -> None:
     config = SpanQAConfig(encoder_config=FITTING["electra"].to_dict())
     assert isinstance(config.encoder_config, ElectraConfig)
     assert SpanQAModel(config).head.classifier.in_features == 32
+
+
+def test_the_lowest_layers_can_be_left_untrained(tiny_encoder_folder: Path) -> None:
+    model = SpanQAModel.from_encoder(str(tiny_encoder_folder), "crf")
+    model.freeze_lowest(0)
+    assert all(p.requires_grad for p in model.parameters())
+    model.freeze_lowest(1)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        name
+        for name, _ in model.named_parameters()
+        if name.startswith(("encoder.embeddings.", "encoder.encoder.layer.0."))
+    }
+    with pytest.raises(ModelError, match=r"encoder\.frozen_layers is 2"):
+        model.freeze_lowest(2)

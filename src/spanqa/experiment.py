@@ -10,7 +10,7 @@ import transformers
 
 from spanqa.calibration import calibrate
 from spanqa.decoding import decode_all
-from spanqa.environment import PeakMemory, describe_environment
+from spanqa.environment import PeakMemory, describe_environment, keep_freed_memory
 from spanqa.metrics import leaky_exact
 from spanqa.model import SpanQAModel
 from spanqa.prediction import (
@@ -42,6 +42,7 @@ def one_run(
         say: prints a line of progress.
     """
     transformers.set_seed(seed)
+    keep_freed_memory()
     memory = PeakMemory()
     model = _new_model(recipe, head)
     history = train(
@@ -69,7 +70,7 @@ def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
         "hidden_dropout_prob": recipe.encoder.hidden_dropout,
         "attention_probs_dropout_prob": recipe.encoder.attention_dropout,
     }
-    return SpanQAModel.from_encoder(
+    model = SpanQAModel.from_encoder(
         recipe.encoder.name,
         head,
         revision=recipe.encoder.revision,
@@ -79,6 +80,8 @@ def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
         max_answer_length=recipe.decoding.max_answer_length,
         **{name: value for name, value in dropouts.items() if value is not None},
     )
+    model.freeze_lowest(recipe.encoder.frozen_layers)
+    return model
 
 
 def _evaluate(

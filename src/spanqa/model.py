@@ -223,6 +223,28 @@ class SpanQAModel(PreTrainedModel):
         nn.Module.eval(model)
         return model
 
+    def freeze_lowest(self, layers: int) -> None:
+        """Leave the embeddings and the lowest layers of the encoder untrained; 0 trains all.
+
+        Raises:
+            ModelError: when the encoder has no such layers.
+        """
+        if layers == 0:
+            return
+        depth = getattr(self.encoder.config, "num_hidden_layers", 0)
+        stacks = (m for m in self.encoder.modules() if isinstance(m, nn.ModuleList))
+        stack = next((m for m in stacks if len(m) == depth), None)
+        if stack is None or layers >= depth:
+            raise ModelError(
+                f"encoder.frozen_layers is {layers}, but a {self.encoder.config.model_type} "
+                f"encoder of {depth} layers cannot leave so many untrained"
+            )
+        trained = next(stack[layers].parameters())
+        for parameter in self.encoder.parameters():  # embeddings come before the layers
+            if parameter is trained:
+                break
+            parameter.requires_grad_(False)
+
     def to_question_answering(self) -> PreTrainedModel:
         """A `*ForQuestionAnswering` model of transformers with the same weights.
 

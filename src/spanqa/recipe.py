@@ -102,10 +102,13 @@ class EncoderRecipe(Section):
     """Dropout of the hidden states; the encoder's own value if empty."""
     attention_dropout: float | None = None
     """Dropout of the attention weights; the encoder's own value if empty."""
+    frozen_layers: int = 0
+    """Lowest layers left untrained, the embeddings with them; 0 trains everything."""
 
     def check(self) -> None:
         """Names and ranges."""
         self.named("name", "revision")
+        self.at_least(0, "frozen_layers")
         for name in ("hidden_dropout", "attention_dropout"):
             value = getattr(self, name)
             self.require(name, value is None or 0 <= value < 1, "at least 0 and less than 1")

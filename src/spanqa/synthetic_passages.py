@@ -245,8 +245,8 @@ def tell(passage: Passage, kind: Kind, names: Names, headed: bool = False) -> Se
     subject = Subject(kind, names)
     if headed:
         passage.text += ("\n\n" if passage.text else "") + f"{subject.title}\n"
-    told = rng.sample(kind.facts, rng.choice((1, 2, 2)))
-    rival = Subject(kind, names, subject.since + 9) if rng.random() < 0.75 else None
+    told = rng.sample(kind.facts, rng.choice((1, 1, 2)))
+    rival = Subject(kind, names, subject.since + 9) if rng.random() < 0.65 else None
     rival_fact = rng.choice((rng.choice(told), rng.choice(kind.facts))) if rival else None
     rival_turn = rng.randint(1, len(told))
     passage.write(rng.choice(kind.intro.say), subject, subject.name)

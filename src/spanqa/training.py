@@ -303,6 +303,8 @@ def _optimizer(model: SpanQAModel, recipe: TrainingRecipe) -> torch.optim.AdamW:
     """AdamW; no weight decay on vectors (biases, layer norms), a rate of its own for the head."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         rate = recipe.learning_rate
         if name.startswith("head.") and recipe.head_learning_rate is not None:
             rate = recipe.head_learning_rate
