@@ -34,6 +34,8 @@ check: $(STAMP) ## format, lint, types, generated documentation
 	$(BIN)/python docs/generate.py --check
 
 bench: $(STAMP) ## measure speed beside the peers
+	$(BIN)/python -m benchmarks.heads
+	$(BIN)/python -m benchmarks.windows $(SPANQA_DATA)/squad2/dev-v2.0.json
 	$(BIN)/python -m benchmarks.score $(SPANQA_DATA)
 
 docs: $(STAMP) ## regenerate the command-line reference

@@ -35,6 +35,8 @@ app = App(
 )
 
 _RESUMABLE = ("compare", "train")
+_QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""Leaves out what transformers says of every loading and saving; what is set already stays."""
 
 
 @app.command(config=fill_from_recipe)
@@ -293,6 +295,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: `check` found something, or an unexpected error; 2: the arguments, the recipe, the
     data or the model cannot be used; 130: interrupted.
     """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"]
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import platform
 import resource
@@ -42,19 +41,6 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step instead of giving it back to the system.
-
-    Otherwise each training step on a CPU pays for fresh pages, a fifth of its time if short.
-    """
-    if torch.cuda.is_available() or platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
-    libc.mallopt(trim_threshold, 2**30)
-    libc.mallopt(mmap_threshold, 2**30)
 
 
 class PeakMemory:

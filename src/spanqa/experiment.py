@@ -10,7 +10,7 @@ import transformers
 
 from spanqa.calibration import calibrate
 from spanqa.decoding import decode_all
-from spanqa.environment import PeakMemory, describe_environment, keep_freed_memory
+from spanqa.environment import PeakMemory, describe_environment
 from spanqa.metrics import leaky_exact
 from spanqa.model import SpanQAModel
 from spanqa.prediction import (
@@ -42,7 +42,6 @@ def one_run(
         say: prints a line of progress.
     """
     transformers.set_seed(seed)
-    keep_freed_memory()
     memory = PeakMemory()
     model = _new_model(recipe, head)
     history = train(

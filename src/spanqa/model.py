@@ -17,14 +17,15 @@ from transformers import (
 )
 from transformers.utils.generic import ModelOutput
 
-from spanqa.crf import OUTSIDE
+from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
 from spanqa.heads import CRFHead, SpanScores, make_head
 from spanqa.loading import UNUSABLE, require_weights, weights_error
 from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
 
 OUTSIDE_BIAS = 4.0
-"""A new chain begins near the all-O path, as hardly any token is part of an answer."""
+"""A new chain begins near the all-O path, as hardly any token is part of an answer; going on inside
+one costs nothing."""
 LOADING = {"use_safetensors": True, "trust_remote_code": False}
 
 
@@ -106,6 +107,7 @@ class SpanQAModel(PreTrainedModel):
                 nn.init.constant_(module.bias[OUTSIDE : OUTSIDE + 1], OUTSIDE_BIAS)
         elif isinstance(module, CRFHead):
             nn.init.zeros_(module.transitions)
+            nn.init.constant_(module.transitions[BEGIN:, INSIDE], OUTSIDE_BIAS)
 
     def forward(
         self,

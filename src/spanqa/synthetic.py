@@ -44,13 +44,13 @@ from spanqa.synthetic_passages import (
 
 Part = Literal["train", "eval"]
 
-TRAIN_SIZE = 1800
+TRAIN_SIZE = 1050
 """Questions in `synthetic:train`."""
-EVAL_SIZE = 400
+EVAL_SIZE = 300
 """Questions in `synthetic:eval`."""
 LONG_EVERY = {"train": 150, "eval": 30}
 """One passage in so many is longer than a window; rarer where it costs training time."""
-LONG_SECTIONS = 8
+LONG_SECTIONS = 9
 """Sections of such a passage."""
 UNANSWERABLE = 0.34
 """Chance that a question has no answer."""
