@@ -32,10 +32,10 @@ import torchcrf
 from torch import Tensor
 from transformers.utils import logging
 
-from benchmarks.score import cpu_name
 from spanqa.crf import OUTSIDE, TAGS, best_span, span_potentials
 from spanqa.data import load
 from spanqa.decoding import decode_all
+from spanqa.environment import cpu_name
 from spanqa.heads import SpanHead, make_head
 from spanqa.model import SpanQAModel, resolve_encoder
 from spanqa.prediction import score_windows

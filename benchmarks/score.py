@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from spanqa.data import Example, load
+from spanqa.environment import cpu_name
 from spanqa.metrics import evaluate, read_na_probs, read_predictions
 
 MODULE = "transformers/data/metrics/squad_metrics.py"
@@ -87,14 +88,6 @@ def alternate(
             results[name] = run()
             seconds[name].append(time.perf_counter() - begin)
     return {name: statistics.median(times) for name, times in seconds.items()}, results
-
-
-def cpu_name() -> str:
-    """The processor's model where the system tells it, else its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ import tokenizers
 import transformers
 from numpy.typing import NDArray
 
-from benchmarks.score import cpu_name
 from spanqa.data import Example, load
+from spanqa.environment import cpu_name
 from spanqa.model import resolve_encoder
 from spanqa.recipe import WindowRecipe
 from spanqa.tokenizer import load_tokenizer

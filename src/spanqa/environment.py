@@ -25,7 +25,7 @@ def describe_environment(
         "spanqa": spanqa.__version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
+        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": "bf16" if bf16 else "fp32",
         "data": fingerprints,
@@ -33,7 +33,7 @@ def describe_environment(
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """The processor as Linux names it, or as Python does elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
