@@ -44,7 +44,7 @@ from spanqa.synthetic_passages import (
 
 Part = Literal["train", "eval"]
 
-TRAIN_SIZE = 1050
+TRAIN_SIZE = 1150
 """Questions in `synthetic:train`."""
 EVAL_SIZE = 300
 """Questions in `synthetic:eval`."""
