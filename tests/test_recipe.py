@@ -280,7 +280,9 @@ def test_the_published_recipe() -> None:
     assert recipe.encoder.name == "SpanBERT/spanbert-base-cased"
     assert (recipe.heads, recipe.data.sample) == (("softmax", "crf"), 15000)
     assert recipe.windows == WindowRecipe(max_length=384, stride=128)
-    expected = TrainingRecipe(epochs=6, batch_size=8, learning_rate=2e-5, schedule="linear")
+    expected = TrainingRecipe(
+        epochs=6, batch_size=8, learning_rate=2e-5, schedule="linear", validate_on="eval"
+    )
     assert recipe.training == expected
 
 

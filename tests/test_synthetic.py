@@ -166,7 +166,7 @@ def test_some_texts_are_longer_than_a_window(records: dict[str, tuple[Record, ..
 def test_answers_stand_anywhere_in_a_long_text() -> None:
     places = [
         reference.start / len(example.context)
-        for example in generate("train", 2000)
+        for example in generate("eval", 1000)
         if example.context.count("\n\n") == LONG_SECTIONS - 1
         for reference in example.answers
     ]
