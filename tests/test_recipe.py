@@ -300,3 +300,8 @@ def test_a_recipe_by_path_or_not_at_all(tmp_path: Path) -> None:
 def test_every_section_names_its_keys(section: type[DataRecipe]) -> None:
     keys = [f"{section.prefix}{field.name}" for field in fields(section)]
     assert set(keys) <= set(keys_of(Recipe))
+
+
+def test_a_rare_line_break_survives_yaml() -> None:
+    recipe = Recipe(name="one\x85two\u2028three")
+    assert Recipe.from_dict(yaml.safe_load(recipe.to_yaml())) == recipe

@@ -231,7 +231,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """Every key in the order of the fields; `from_yaml` reads it back."""
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
 
     def override(self, values: Mapping[str, Any]) -> Recipe:
