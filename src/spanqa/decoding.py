@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from spanqa.windows import TokenizedText, Windows
 
 Floats = NDArray[np.float32]
+Tokens = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,32 @@ class Prediction:
         """The best span's text, or "" where the null log-odds exceed the threshold."""
         withheld = self.null_odds > null_threshold or not self.spans
         return "" if withheld else self.spans[0].text
+
+
+def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Tokens, Tokens]:
+    """The highest-scoring span (i, j), i <= j, of each window by itself, of any length; O(L).
+
+    What is left of an answer without its question's other windows, word edges and n-best: for the
+    scores of a head that is used alone.
+
+    Args:
+        start: (B, L) as in `SpanScores`; -inf or a large negative number outside the context.
+        end: (B, L), the same.
+        unit: (B,), added where i = j.
+
+    Returns:
+        score (B,), first token (B,), last token (B,).
+    """
+    rows = np.arange(len(start))
+    before = np.maximum.accumulate(start, axis=-1)  # (B, L): over i <= j
+    best = start + unit[:, None]  # (B, L): by last token
+    np.maximum(best[:, 1:], before[:, :-1], out=best[:, 1:])
+    best += end
+    last = best.argmax(-1)
+    longer = before[rows, last - 1]  # meaningless, and not asked, where the last token is 0
+    single = (last == 0) | (start[rows, last] + unit >= longer)
+    first = np.where(single, last, (start == longer[:, None]).argmax(-1))
+    return best[rows, last], first, last
 
 
 def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:

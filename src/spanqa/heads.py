@@ -70,14 +70,8 @@ class SpanHead(nn.Module):
             logits = self.classifier(hidden.to(self.classifier.weight.dtype))
             wide = logits if logits.dtype == torch.float64 else logits.float()
             start, end, unit, null, log_z = self.potentials(wide, context_mask)
-        outside = ~context_mask
-        return SpanScores(
-            start.masked_fill(outside, -torch.inf),
-            end.masked_fill(outside, -torch.inf),
-            unit,
-            null,
-            log_z,
-        )
+        closed = torch.where(context_mask, 0.0, -torch.inf)
+        return SpanScores(start + closed, end + closed, unit, null, log_z)
 
     def potentials(
         self, logits: Tensor, mask: Tensor
