@@ -88,16 +88,17 @@ def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Tokens
     Returns:
         score (B,), first token (B,), last token (B,).
     """
-    rows = np.arange(len(start))
+    rows = np.arange(len(start)) * start.shape[-1]
     before = np.maximum.accumulate(start, axis=-1)  # (B, L): over i <= j
     best = start + unit[:, None]  # (B, L): by last token
     np.maximum(best[:, 1:], before[:, :-1], out=best[:, 1:])
     best += end
     last = best.argmax(-1)
-    longer = before[rows, last - 1]  # meaningless, and not asked, where the last token is 0
-    single = (last == 0) | (start[rows, last] + unit >= longer)
+    cell = rows + last
+    longer = before.take(cell - 1)  # meaningless, and not asked, where the last token is 0
+    single = (last == 0) | (start.take(cell) + unit >= longer)
     first = np.where(single, last, (start == longer[:, None]).argmax(-1))
-    return best[rows, last], first, last
+    return best.take(cell), first, last
 
 
 def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:
