@@ -2,17 +2,21 @@
 
 The temperature minimises the mean negative log-likelihood of the gold answers (Guo et al. 2017),
 with the partition function over all spans of the text, not over a kept n-best. The null threshold
-is the one with the best exact match on the same questions.
+is the one with the best exact match, or F1, on the same questions. What `abstention.rule_for` needs
+is counted on them as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from spanqa.abstention import count_levels
+from spanqa.data import fingerprint
 from spanqa.decoding import Floats, WindowScores, decode_all, log_partition, span_odds
 from spanqa.metrics import best_thresholds, evaluate, question_scores
 from spanqa.run import Calibration
@@ -23,7 +27,11 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def calibrate(
-    windows: Windows, scores: Sequence[WindowScores], *, max_answer_length: int
+    windows: Windows,
+    scores: Sequence[WindowScores],
+    *,
+    max_answer_length: int,
+    objective: Literal["exact", "f1"] = "exact",
 ) -> Calibration:
     """Fit temperature and null threshold on the questions of `windows`.
 
@@ -31,16 +39,32 @@ def calibrate(
         windows: calibration questions, none of which is reported on.
         scores: of their windows.
         max_answer_length: tokens in the longest answer.
+        objective: what the threshold is to be best for.
     """
-    predictions = decode_all(windows, scores, max_answer_length=max_answer_length, n_best=1)
+    temperature = fit_temperature(windows, scores, max_answer_length)
+    predictions = decode_all(
+        windows, scores, max_answer_length=max_answer_length, n_best=1, temperature=temperature
+    )
     best = {p.id: p.spans[0].text if p.spans else "" for p in predictions}
     null_odds = {p.id: p.null_odds for p in predictions}
     raw = question_scores(windows.examples, best)
-    threshold = best_thresholds(raw, null_odds, strict=True).exact_threshold
+    thresholds = best_thresholds(raw, null_odds, strict=True)
+    threshold = thresholds.exact_threshold if objective == "exact" else thresholds.f1_threshold
     before = evaluate(windows.examples, best, na_probs=null_odds, threshold=0.0)
     after = evaluate(windows.examples, best, na_probs=null_odds, threshold=threshold)
-    temperature = fit_temperature(windows, scores, max_answer_length)
-    return Calibration(temperature, threshold, len(windows.examples), before.exact, after.exact)
+    return Calibration(
+        temperature=temperature,
+        null_threshold=threshold,
+        questions=len(windows.examples),
+        exact_before=before.exact,
+        exact_after=after.exact,
+        objective=objective,
+        fingerprint=fingerprint(windows.examples),
+        levels=count_levels(
+            [p.spans[0].probability if p.spans else 0.0 for p in predictions],
+            [score.has_answer and score.exact == 1.0 for score in raw],
+        ),
+    )
 
 
 def fit_temperature(

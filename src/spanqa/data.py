@@ -26,6 +26,7 @@ __all__ = [
     "Example",
     "Misaligned",
     "Reference",
+    "fingerprint",
     "load",
     "require_labels",
     "sample",
@@ -48,7 +49,7 @@ class Corpus:
     source: str
     examples: tuple[Example, ...] = field(repr=False)
     fingerprint: str
-    """SHA-256 (hex) over ids, questions, contexts and answers, the same for every format."""
+    """`spanqa.data.fingerprint` of the examples."""
     dropped: tuple[str, ...] = ()
     """Ids of the questions left out because an answer is not at its offset."""
     realigned: tuple[str, ...] = ()
@@ -105,7 +106,7 @@ def load(source: str | Path, *, misaligned: Misaligned = "error") -> Corpus:
     if not examples:
         raise DataError(f"{source}: no question is left; all {len(dropped)} were dropped")
     kept = tuple(examples)
-    return Corpus(str(source), kept, _fingerprint(kept), tuple(dropped), tuple(moved))
+    return Corpus(str(source), kept, fingerprint(kept), tuple(dropped), tuple(moved))
 
 
 def _raise_first(source: str, problems: Iterable[Problem], misaligned: Misaligned) -> None:
@@ -164,7 +165,8 @@ def _synthetic(source: str) -> tuple[Example, ...]:
     return synthetic.generate(part, int(match[2] or size))
 
 
-def _fingerprint(examples: Sequence[Example]) -> str:
+def fingerprint(examples: Sequence[Example]) -> str:
+    """SHA-256 (hex) over ids, questions, contexts and answers, the same for every format."""
     digest = hashlib.sha256()
     for example in examples:
         answers = [[answer.text, answer.start] for answer in example.answers]

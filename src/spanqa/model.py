@@ -41,6 +41,9 @@ class SpanQAConfig(PreTrainedConfig):
         max_answer_length: tokens in the longest answer.
         temperature: divides log-odds before they become probabilities.
         null_threshold: null log-odds above which there is no answer.
+        min_probability: least probability of an answer.
+        calibration: where temperature and threshold come from: number and fingerprint of the
+            questions, and counts of right answers by probability, for `abstention.rule_for`.
         neck: name of the layer between encoder and output in the `*ForQuestionAnswering` class
             that the weights come from, such as ModernBERT's `head`; most have none.
     """
@@ -56,6 +59,8 @@ class SpanQAConfig(PreTrainedConfig):
     max_answer_length: int = 30
     temperature: float = 1.0
     null_threshold: float = 0.0
+    min_probability: float = 0.0
+    calibration: dict[str, Any] | None = None
     neck: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from spanqa.abstention import Level
 from spanqa.errors import DataError
 from spanqa.recipe import Recipe
 from spanqa.records import dump, from_json, parse, read_json, read_text, write_atomic
@@ -93,6 +94,12 @@ class Calibration:
     """Percent at threshold 0, on the calibration questions."""
     exact_after: float
     """Percent at the fitted threshold, on the same."""
+    objective: str = "exact"
+    """What the threshold is best for: exact or f1."""
+    fingerprint: str = ""
+    """Of the calibration questions."""
+    levels: tuple[Level, ...] = ()
+    """How often answers are right by their probability; what `min_precision` goes by."""
 
 
 @dataclass(frozen=True)
