@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanqa.data import Corpus, load, require_labels, sample, split_by_article
+from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
 from spanqa.recipe import Recipe
@@ -31,6 +32,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     source = load(data.train, misaligned=data.misaligned)
     require_labels(source)
     training, calibration = _split(recipe, source)
+    training += _extra(recipe, {e.context for e in calibration}, {e.id for e in source})
     corpus = load(data.eval, misaligned="keep")
     require_labels(corpus)
     evaluation = corpus.examples
@@ -68,6 +70,30 @@ def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[E
         if data.calibration is None and wanted < len(calibration):
             calibration = sample(calibration, wanted, data.sample_seed)
     return training, calibration
+
+
+def _extra(recipe: Recipe, texts: set[str], ids: set[str]) -> tuple[Example, ...]:
+    """Questions of `data.extra` that are not about `texts`, drawn down to the wanted sample.
+
+    Raises:
+        DataError: an id is one of `ids`, or is used twice.
+    """
+    data = recipe.data
+    found: list[Example] = []
+    for name in data.extra:
+        corpus = load(name, misaligned=data.misaligned)
+        require_labels(corpus)
+        for example in corpus:
+            if example.id in ids:
+                raise DataError(
+                    f"{name}: question id '{example.id}' is in another file of training questions "
+                    "too; give every question an id of its own"
+                )
+            ids.add(example.id)
+        found += [example for example in corpus if example.context not in texts]
+    if data.extra_sample is None:
+        return tuple(found)
+    return sample(found, data.extra_sample, data.sample_seed)
 
 
 def _say_what_was_loaded(
