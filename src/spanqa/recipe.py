@@ -54,6 +54,7 @@ class DataRecipe(Section):
     def check(self) -> None:
         """Ranges, and calibration questions that are not the reported ones."""
         self.named("train", "eval", "calibration")
+        self.require("extra", all(name.strip() for name in self.extra), "names or paths")
         fraction = self.calibration_fraction
         self.require("calibration_fraction", 0 < fraction < 1, "between 0 and 1")
         self.at_least(1, "sample", "extra_sample", "eval_sample")
