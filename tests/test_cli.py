@@ -131,6 +131,8 @@ CHANGED = Recipe(
     data=DataRecipe(
         train="squad_v2:train[:1000]",
         eval="my dev.json",
+        extra=("more.json", "and more.json"),
+        extra_sample=10,
         calibration="c.json",
         calibration_fraction=0.25,
         sample=100,
@@ -153,7 +155,7 @@ def test_the_file_gives_what_the_command_line_leaves_out(tmp_path: Path, recipe:
     assert changed == recipe.override({"training.batch_size": 3, "seeds": [7, 8]})
 
 
-@pytest.mark.parametrize("name", ["demo", "minilm-squad2", "spanbert-squad2"])
+@pytest.mark.parametrize("name", ["demo", "minilm-squad2", "reader", "spanbert-squad2"])
 def test_shipped_recipes_by_name(name: str) -> None:
     assert _parsed("compare", name, "--output", "x") == Recipe.from_yaml(find_recipe(name))
 

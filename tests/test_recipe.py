@@ -118,6 +118,22 @@ REFUSED: dict[str, tuple[object, str]] = {
         "windows.stride must be less than windows.max_length - windows.max_question_length - 3 "
         "= 317, got 317",
     ),
+    "updates of no rank": (
+        {"encoder": {"lora_rank": 0}},
+        "encoder.lora_rank must be at least 1, got 0",
+    ),
+    "updates scaled by nothing": (
+        {"encoder": {"lora_alpha": 0}},
+        "encoder.lora_alpha must be more than 0, got 0.0",
+    ),
+    "one more file that is no list": (
+        {"data": {"extra": "more.json"}},
+        "data.extra must be a list, got 'more.json'",
+    ),
+    "one more file without a name": (
+        {"data": {"extra": [""]}},
+        "data.extra must be names or paths, got ['']",
+    ),
     "no answers kept": (
         {"decoding": {"n_best": 0}},
         "decoding.n_best must be at least 1, got 0",
@@ -268,7 +284,7 @@ def test_overrides_are_checked_together() -> None:
     assert Recipe().override(small).windows == WindowRecipe(64, 16, 16)
 
 
-@pytest.mark.parametrize("name", ["demo", "minilm-squad2", "spanbert-squad2"])
+@pytest.mark.parametrize("name", ["demo", "minilm-squad2", "reader", "spanbert-squad2"])
 def test_shipped_recipes(name: str) -> None:
     path = find_recipe(name)
     assert path.parent == SHIPPED

@@ -46,7 +46,7 @@ def compare(recipe: str = "demo", /, *, output: Output, values: Values = DEFAULT
     Running the same command again goes on where it was.
 
     Args:
-        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, spanbert-squad2.
+        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, reader, spanbert-squad2.
         output: Folder of the runs and the report.
         values: The recipe with the values given on the command line.
     """
@@ -70,7 +70,7 @@ def train(
     Running the same command again goes on where it was.
 
     Args:
-        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, spanbert-squad2.
+        recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, reader, spanbert-squad2.
         head: softmax, joint, crf or span-crf.
         seed: Seed of initialisation, order and dropout.
         output: Folder of the run; the model is in its folder `model`.
@@ -97,7 +97,7 @@ def evaluate(
     """Answer the questions of labelled data and print the official metrics.
 
     Args:
-        model: Folder or hub id of a checkpoint.
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
         data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
         output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
         batch_size: Windows in a batch.
@@ -113,7 +113,7 @@ def predict(model: str, data: str, /, *, output: Output, batch_size: PositiveInt
     """Answer the questions of data and write the answers to files.
 
     Args:
-        model: Folder or hub id of a checkpoint.
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
         data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
         output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
         batch_size: Windows in a batch.
@@ -127,7 +127,7 @@ def predict(model: str, data: str, /, *, output: Output, batch_size: PositiveInt
 
 @app.command
 def ask(
-    model: str,
+    model: str = "default",
     /,
     *,
     question: Annotated[list[str], Parameter(alias="-q")],
@@ -138,7 +138,7 @@ def ask(
     """Answer questions about a text.
 
     Args:
-        model: Folder or hub id of a checkpoint.
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
         question: A question; may be given several times.
         context: File with the text, `-` for standard input.
         top_k: Answers shown for each question.

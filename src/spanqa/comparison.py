@@ -11,13 +11,14 @@ from spanqa.preparation import prepare
 from spanqa.recipe import Recipe
 from spanqa.records import write_atomic
 from spanqa.run import Comparison, Question, Run, run_folder, write_questions
-from spanqa.training import Say
+from spanqa.training import Say, leads
 from spanqa.windows import Windows
 
 
 def say(line: str) -> None:
-    """Print a line of progress."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line of progress, once however many processes train together."""
+    if leads():
+        print(line, file=sys.stderr, flush=True)
 
 
 def compare(recipe: Recipe, output: Path, *, say: Say = say) -> Comparison:
@@ -36,11 +37,13 @@ def compare(recipe: Recipe, output: Path, *, say: Say = say) -> Comparison:
     missing = [(h, s) for h, s in wanted if not (run_folder(output, h, s) / "run.json").exists()]
     if missing:
         prepared = prepare(recipe, say)
-        write_questions(output / "questions.jsonl", _questions(prepared.eval))
+        if leads():
+            write_questions(output / "questions.jsonl", _questions(prepared.eval))
         for head, seed in wanted:
             if (head, seed) in missing:
                 say(f"{head}, seed {seed}")
                 one_run(recipe, head, seed, prepared, run_folder(output, head, seed), say=say)
+    _end_helpers()
     return Comparison.load(output)
 
 
@@ -51,9 +54,16 @@ def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = 
         SpanQAError: as `compare`.
     """
     claim(recipe, output)
-    if (output / "run.json").exists():
-        return Run.load(output)
-    return one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
+    finished = (output / "run.json").exists()
+    run = None if finished else one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
+    _end_helpers()
+    return run or Run.load(output)
+
+
+def _end_helpers() -> None:
+    """End the processes that only help to train; what is left to do is for one alone."""
+    if not leads():
+        raise SystemExit(0)
 
 
 def claim(recipe: Recipe, output: Path) -> None:
@@ -62,6 +72,8 @@ def claim(recipe: Recipe, output: Path) -> None:
     Raises:
         DataError: the folder holds another recipe's runs.
     """
+    if not leads():
+        return
     path = output / "recipe.yaml"
     if path.exists():
         if Recipe.from_yaml(path).signature() != recipe.signature():

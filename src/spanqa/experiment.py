@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
+from spanqa.adapter import Adapter, add_lora
 from spanqa.calibration import calibrate
 from spanqa.decoding import decode_all
 from spanqa.environment import PeakMemory, describe_environment
@@ -22,15 +25,15 @@ from spanqa.prediction import (
     write_predictions,
 )
 from spanqa.preparation import Prepared
-from spanqa.recipe import Recipe
+from spanqa.recipe import EncoderRecipe, Recipe
 from spanqa.run import Calibration, Cost, Run
-from spanqa.training import History, Say, computes_bf16, train, write_folder
+from spanqa.training import History, Say, computes_bf16, leads, train, write_folder
 from spanqa.windows import Windows
 
 
 def one_run(
     recipe: Recipe, head: str, seed: int, prepared: Prepared, folder: Path, *, say: Say
-) -> Run:
+) -> Run | None:
     """Train one head, calibrate it, evaluate it and write its run folder.
 
     Args:
@@ -40,10 +43,14 @@ def one_run(
         prepared: windows of the three parts.
         folder: run folder; a run that was killed there goes on.
         say: prints a line of progress.
+
+    Returns:
+        The run; None in a process that only helps another one to train.
     """
     transformers.set_seed(seed)
     memory = PeakMemory()
     model = _new_model(recipe, head)
+    _make_trainable(model, recipe.encoder)
     history = train(
         model,
         prepared.train,
@@ -52,10 +59,13 @@ def one_run(
         recipe.decoding,
         seed=seed,
         folder=folder,
+        save=_saver(model, recipe.encoder),
         say=say,
     )
+    if not leads():
+        return None
     peak = memory.megabytes()
-    best = SpanQAModel.from_pretrained(folder / "best")
+    best = _best_model(recipe, head, folder / "best")
     torch.nn.Module.to(best, model.device)
     run = _evaluate(recipe, head, seed, best, prepared, folder, history, peak)
     for done in ("checkpoints", "best"):
@@ -69,7 +79,7 @@ def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
         "hidden_dropout_prob": recipe.encoder.hidden_dropout,
         "attention_probs_dropout_prob": recipe.encoder.attention_dropout,
     }
-    model = SpanQAModel.from_encoder(
+    return SpanQAModel.from_encoder(
         recipe.encoder.name,
         head,
         revision=recipe.encoder.revision,
@@ -79,7 +89,28 @@ def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
         max_answer_length=recipe.decoding.max_answer_length,
         **{name: value for name, value in dropouts.items() if value is not None},
     )
-    model.freeze_lowest(recipe.encoder.frozen_layers)
+
+
+def _make_trainable(model: SpanQAModel, encoder: EncoderRecipe) -> None:
+    """Leave untrained what the recipe wants untrained."""
+    model.freeze_lowest(encoder.frozen_layers)
+    if encoder.lora_rank is not None:
+        add_lora(model, encoder.lora_rank, encoder.lora_alpha or 2 * encoder.lora_rank)
+
+
+def _saver(model: SpanQAModel, encoder: EncoderRecipe) -> Callable[[str], Any]:
+    """What writes the weights that are trained now into a folder."""
+    if encoder.lora_rank is None:
+        return model.save_pretrained
+    return lambda folder: Adapter.of(model, encoder.name, encoder.revision).save(folder)
+
+
+def _best_model(recipe: Recipe, head: str, folder: Path) -> SpanQAModel:
+    """The model with the best weights, an adapter merged into its encoder."""
+    if recipe.encoder.lora_rank is None:
+        return SpanQAModel.from_pretrained(folder)
+    model = _new_model(recipe, head)
+    Adapter.load(folder).merge_into(model)
     return model
 
 
@@ -95,12 +126,7 @@ def _evaluate(
 ) -> Run:
     batch_size, bf16 = recipe.decoding.batch_size, computes_bf16(recipe.training.precision)
     calibration = _calibrate(model, prepared, batch_size, bf16)
-
-    def save(path: str) -> None:
-        model.save_pretrained(path)
-        prepared.tokenizer.save_pretrained(path)
-
-    write_folder(folder / "model", save)
+    _write_model(recipe, model, prepared.tokenizer, folder)
     scored = score_windows(model, prepared.eval, batch_size=batch_size, bf16=bf16)
     predictions = decode_with(model, prepared.eval, scored, recipe.decoding.n_best)
     threshold = calibration.null_threshold
@@ -123,6 +149,22 @@ def _evaluate(
     )
     run.save(folder)
     return run
+
+
+def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Path) -> None:
+    """The calibrated model as an ordinary checkpoint, and its adapter if it was trained as one."""
+
+    def save_model(path: str) -> None:
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+    def save_adapter(path: str) -> None:
+        Adapter.load(folder / "best").save(path)
+        model.config.save_pretrained(path)
+
+    write_folder(folder / "model", save_model)
+    if recipe.encoder.lora_rank is not None:
+        write_folder(folder / "adapter", save_adapter)
 
 
 def _calibrate(model: SpanQAModel, prepared: Prepared, batch_size: int, bf16: bool) -> Calibration:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanqa.data import Corpus, load, require_labels, sample, split_by_article
+from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
 from spanqa.recipe import Recipe
@@ -31,12 +32,14 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     source = load(data.train, misaligned=data.misaligned)
     require_labels(source)
     training, calibration = _split(recipe, source)
+    extra = [load(name, misaligned=data.misaligned) for name in data.extra]
+    training += _extra(recipe, extra, source, calibration)
     corpus = load(data.eval, misaligned="keep")
     require_labels(corpus)
     evaluation = corpus.examples
     if data.eval_sample is not None:
         evaluation = sample(evaluation, data.eval_sample, data.sample_seed)
-    _say_what_was_loaded(source, training, calibration, evaluation, say)
+    _say_what_was_loaded((source, *extra), training, calibration, evaluation, say)
 
     tokenizer = load_tokenizer(resolve_encoder(recipe.encoder.name), recipe.encoder.revision)
     windows = cut(training, tokenizer, recipe.windows)
@@ -47,7 +50,11 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
         calibration=cut(calibration, tokenizer, recipe.windows),
         eval=cut(evaluation, tokenizer, recipe.windows),
         tokenizer=tokenizer,
-        fingerprints={"train": source.fingerprint, "eval": corpus.fingerprint},
+        fingerprints={
+            "train": source.fingerprint,
+            **{f"extra {i}": each.fingerprint for i, each in enumerate(extra, start=1)},
+            "eval": corpus.fingerprint,
+        },
     )
 
 
@@ -70,21 +77,47 @@ def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[E
     return training, calibration
 
 
+def _extra(
+    recipe: Recipe, corpora: list[Corpus], source: Corpus, calibration: tuple[Example, ...]
+) -> tuple[Example, ...]:
+    """Questions of `data.extra` on other texts than calibration's, drawn down to the wanted sample.
+
+    Raises:
+        DataError: an id is used twice.
+    """
+    ids = {example.id: source.source for example in source}
+    texts = {example.context for example in calibration}
+    for corpus in corpora:
+        require_labels(corpus)
+        for example in corpus:
+            if example.id in ids:
+                raise DataError(
+                    f"{corpus.source}: question id '{example.id}' is in {ids[example.id]} too; "
+                    "give every training question an id of its own"
+                )
+            ids[example.id] = corpus.source
+    found = [example for corpus in corpora for example in corpus if example.context not in texts]
+    wanted = recipe.data.extra_sample
+    return tuple(found) if wanted is None else sample(found, wanted, recipe.data.sample_seed)
+
+
 def _say_what_was_loaded(
-    source: Corpus,
+    sources: tuple[Corpus, ...],
     training: tuple[Example, ...],
     calibration: tuple[Example, ...],
     evaluation: tuple[Example, ...],
     say: Say,
 ) -> None:
-    if source.dropped or source.realigned:
-        say(f"  {source.source}: {len(source.dropped)} dropped, {len(source.realigned)} realigned")
+    for source in sources:
+        if source.dropped or source.realigned:
+            counts = f"{len(source.dropped)} dropped, {len(source.realigned)} realigned"
+            say(f"  {source.source}: {counts}")
     parts = {"training": training, "calibration": calibration, "evaluation": evaluation}
-    counts = (
+    sizes = (
         f"{len(part)} {name} ({sum(not e.answers for e in part)} unanswerable)"
         for name, part in parts.items()
     )
-    say("questions: " + ", ".join(counts))
+    say("questions: " + ", ".join(sizes))
     shared = {e.context for e in training} & {e.context for e in evaluation}
     if shared:
         say(f"warning: {len(shared)} texts are in the training and in the evaluation part")

@@ -17,7 +17,8 @@ from spanqa.metrics import Scores
 from spanqa.model import SpanQAModel
 from spanqa.prediction import decode_with, figures, score_windows, write_predictions
 from spanqa.recipe import WindowRecipe
-from spanqa.tokenizer import load_tokenizer
+from spanqa.shipped import DEFAULT
+from spanqa.shipped import load as load_model
 from spanqa.windows import Windows, cut
 
 
@@ -52,22 +53,23 @@ class Reader:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, batch_size: int = 32
+        cls, name: str | Path = DEFAULT, *, revision: str | None = None, batch_size: int = 32
     ) -> Reader:
         """Load one of our checkpoints or any `*ForQuestionAnswering` one, onto a GPU if any.
 
         Args:
-            name: folder or hub id.
+            name: folder or hub id; the reader that comes with spanqa if left out.
             revision: branch, tag or commit on the hub.
             batch_size: windows in a batch.
 
         Raises:
             ModelError: there is no such checkpoint, or it cannot be used.
+            MissingExtraError: the encoder of the one that comes with spanqa is not installed.
         """
-        model = SpanQAModel.from_pretrained(str(name), revision=revision)
+        model, tokenizer = load_model(str(name), revision)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.nn.Module.to(model, device)
-        return cls(model, load_tokenizer(str(name), revision), batch_size=batch_size)
+        return cls(model, tokenizer, batch_size=batch_size)
 
     @property
     def null_threshold(self) -> float:

@@ -32,13 +32,18 @@ class DataRecipe(Section):
     `synthetic:train`."""
     eval: str = "synthetic:eval"
     """Questions that the reported figures are measured on."""
+    extra: tuple[str, ...] = ()
+    """More files of training questions; none is used for calibration, and what they ask about the
+    texts of the calibration questions is left out."""
     calibration: str | None = None
     """Questions that thresholds and temperature are fitted on; cut from `train` by article if
     empty."""
     calibration_fraction: float = 0.1
     """Share of the articles of `train` set aside for calibration when `calibration` is empty."""
     sample: int | None = None
-    """Number of training questions drawn at random; all of them if empty."""
+    """Number of training questions drawn at random from `train`; all of them if empty."""
+    extra_sample: int | None = None
+    """Number of questions drawn at random from `extra`; all of them if empty."""
     sample_seed: int = 42
     """Seed of that draw and of the calibration split."""
     eval_sample: int | None = None
@@ -49,9 +54,10 @@ class DataRecipe(Section):
     def check(self) -> None:
         """Ranges, and calibration questions that are not the reported ones."""
         self.named("train", "eval", "calibration")
+        self.require("extra", all(name.strip() for name in self.extra), "names or paths")
         fraction = self.calibration_fraction
         self.require("calibration_fraction", 0 < fraction < 1, "between 0 and 1")
-        self.at_least(1, "sample", "eval_sample")
+        self.at_least(1, "sample", "extra_sample", "eval_sample")
         self.at_least(0, "sample_seed")
         # A threshold fitted on the reported questions makes the report worthless.
         self.require("calibration", self.calibration != self.eval, "other questions than data.eval")
@@ -104,11 +110,18 @@ class EncoderRecipe(Section):
     """Dropout of the attention weights; the encoder's own value if empty."""
     frozen_layers: int = 0
     """Lowest layers left untrained, the embeddings with them; 0 trains everything."""
+    lora_rank: int | None = None
+    """Rank of low-rank updates (LoRA) on every linear layer, trained in place of the encoder's own
+    weights; needs the `lora` extra. Empty trains the weights."""
+    lora_alpha: float | None = None
+    """The updates are scaled by lora_alpha / lora_rank; twice the rank if empty."""
 
     def check(self) -> None:
         """Names and ranges."""
         self.named("name", "revision")
         self.at_least(0, "frozen_layers")
+        self.at_least(1, "lora_rank")
+        self.positive("lora_alpha")
         for name in ("hidden_dropout", "attention_dropout"):
             value = getattr(self, name)
             self.require(name, value is None or 0 <= value < 1, "at least 0 and less than 1")

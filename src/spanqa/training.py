@@ -106,7 +106,9 @@ class SpanTrainer(Trainer):
         self.decoding = decoding
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        # Processes take the batches in turn, so those of one step lie in one group of lengths.
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        batch *= self.args.world_size
         rows = self.train_dataset
         assert isinstance(rows, Rows)
         return LengthGroupedSampler(rows.windows.lengths, batch, self.args.seed)
@@ -171,8 +173,8 @@ class Clock(TrainerCallback, ExportableState):
 class Keeper(TrainerCallback):
     """Keeps the weights of the best epoch, and marks checkpoints that are whole."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
-        self.folder, self.say = folder, say
+    def __init__(self, folder: Path, save: Callable[[str], Any], say: Say) -> None:
+        self.folder, self.save, self.say = folder, save, say
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Leave the save at the end of an epoch until the epoch is validated."""
@@ -183,13 +185,13 @@ class Keeper(TrainerCallback):
         """Save then, so that a checkpoint at the end of an epoch knows its figures."""
         control.should_save = True
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Say how the epoch went; keep its weights if they are the best so far."""
         exact = [point["eval_exact"] for point in state.log_history if "eval_exact" in point]
         f1 = state.log_history[-1]["eval_f1"]
         self.say(f"  epoch {state.epoch:g}: validation exact {exact[-1]:.2f}, F1 {f1:.2f}")
         if exact[-1] > max(exact[:-1], default=-1.0) and state.is_world_process_zero:
-            write_folder(self.folder / "best", model.save_pretrained)
+            write_folder(self.folder / "best", self.save)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint, which is whole now."""
@@ -206,6 +208,7 @@ def train(
     *,
     seed: int,
     folder: Path,
+    save: Callable[[str], Any],
     say: Say,
 ) -> History:
     """Fine-tune, or go on with what was killed in `folder`; the best weights end in `folder/best`.
@@ -218,9 +221,10 @@ def train(
         decoding: how to decode in validation.
         seed: of shuffling and dropout.
         folder: run folder.
+        save: writes the model's weights into a folder.
         say: prints a line.
     """
-    per_step = recipe.batch_size * recipe.gradient_accumulation
+    per_step = recipe.batch_size * recipe.gradient_accumulation * processes()
     steps = math.ceil(math.ceil(len(windows) / per_step) * recipe.epochs)
     trainer = SpanTrainer(
         model=model,
@@ -228,7 +232,7 @@ def train(
         train_dataset=Rows(windows),
         data_collator=Rows(windows).collate,
         optimizers=(_optimizer(model, recipe), None),
-        callbacks=[Clock(), Keeper(folder, say)],
+        callbacks=[Clock(), Keeper(folder, save, say)],
         eval_dataset=Rows(validation),
         decoding=decoding,
     )
@@ -240,6 +244,16 @@ def train(
     clock = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Clock))
     seen = math.ceil(len(windows) * recipe.epochs)
     return _history(trainer.state.log_history, clock.seconds, trainer.state.global_step, seen)
+
+
+def processes() -> int:
+    """Processes that train together, as `torchrun` started them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leads() -> bool:
+    """Whether this is the process that writes and prints, of those that train together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def computes_bf16(precision: str) -> bool:
@@ -285,6 +299,8 @@ def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> T
         max_grad_norm=recipe.max_grad_norm,
         bf16=computes_bf16(recipe.precision),
         use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if processes() > 1 and not torch.cuda.is_available() else None,
+        ddp_find_unused_parameters=False if processes() > 1 else None,
         eval_strategy="epoch",
         save_strategy="steps" if recipe.save_steps else "epoch",
         save_steps=recipe.save_steps or 500,
