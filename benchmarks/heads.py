@@ -32,6 +32,7 @@ import torchcrf
 from torch import Tensor
 from transformers.utils import logging
 
+from spanqa.backends import TorchBackend
 from spanqa.crf import OUTSIDE, TAGS, span_potentials
 from spanqa.data import load
 from spanqa.decoding import best_spans, decode_all
@@ -192,7 +193,9 @@ def print_evaluation(batches: int, batch_size: int, turns: int) -> None:
     )
 
     def evaluate(name: str, part: Windows) -> None:
-        decode_all(part, score_windows(models[name], part, batch_size=batch_size).scores)
+        decode_all(
+            part, score_windows(TorchBackend(models[name]), part, batch_size=batch_size).scores
+        )
 
     total = dict.fromkeys(models, 0.0)
     for part in parts:

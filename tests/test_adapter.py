@@ -50,7 +50,7 @@ def merged_by_peft(model: SpanQAModel) -> dict[str, Tensor]:
     ours = copy.deepcopy(model)
     for name, module in list(ours.encoder.named_modules()):
         if isinstance(module, LoraLayer):
-            module.merge()  # type: ignore[no-untyped-call]
+            module.merge()
             ours.encoder.set_submodule(name, module.get_base_layer())
     return dict(ours.encoder.state_dict())
 
@@ -118,7 +118,7 @@ def test_another_encoder_is_refused(adapter: Adapter, tiny_encoder_folder: Path)
     with torch.no_grad():
         next(model.encoder.parameters()).view(-1)[0] += 1e-3
     before = fingerprint(model.encoder)
-    with pytest.raises(SpanQAError, match="belongs to the encoder .* but those found have"):
+    with pytest.raises(SpanQAError, match=r"belongs to the encoder .* but those found have"):
         adapter.merge_into(model)
     assert fingerprint(model.encoder) == before
 

@@ -18,16 +18,26 @@ import pytest
 from fakes import make_comparison
 
 from spanqa import __version__, comparison
+from spanqa.answer import Answer
 from spanqa.cli import app, main
 from spanqa.console import print_answers, surroundings
 from spanqa.errors import SpanQAError
-from spanqa.reader import Answer
 from spanqa.recipe import HEADS, DataRecipe, Recipe, TrainingRecipe, find_recipe
 from spanqa.records import write_atomic
 from spanqa.run import Comparison, run_folder, write_questions
 from spanqa.section import keys_of
 
-COMMANDS = ("ask", "check", "compare", "evaluate", "predict", "report", "score", "train")
+COMMANDS = (
+    "ask",
+    "calibrate",
+    "check",
+    "compare",
+    "evaluate",
+    "predict",
+    "report",
+    "score",
+    "train",
+)
 
 Run = Callable[..., tuple[int, str, str]]
 

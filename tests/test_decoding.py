@@ -191,19 +191,6 @@ def test_a_text_without_a_visible_token(text: TokenizedText, seen: bool) -> None
     windows = [WindowScores(0, scores, scores, 0.0, 0.0)] if seen else []
     prediction = Asked("  "[: len(text.ids)], text, windows, 30).decode()
     assert prediction == Prediction("q", (), math.inf, 1.0)
-    assert prediction.answer() == prediction.answer(math.inf) == ""
-
-
-def test_the_answer_is_withheld_above_the_threshold_alone() -> None:
-    text, scores = tokens((0, 1)), np.array([-1.0], np.float32)
-    prediction = Asked("a", text, [WindowScores(0, scores, scores, 0.5, 0.0)], 30).decode()
-    assert prediction.null_odds == 1.5
-    assert [prediction.answer(threshold) for threshold in (0.0, 1.4, 1.5, 9.0)] == [
-        "",
-        "",
-        "a",
-        "a",
-    ]
 
 
 def test_large_odds_stay_finite() -> None:

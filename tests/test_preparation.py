@@ -1,4 +1,4 @@
-"""Training files beside the first: what is taken from them, and what calibration keeps to itself."""
+"""Training files beside the first: what is taken from them, and what is left to calibration."""
 
 from __future__ import annotations
 

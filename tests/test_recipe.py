@@ -171,6 +171,7 @@ def test_signature_changes_with_every_key() -> None:
         "data.train": "a",
         "data.eval": "b",
         "data.calibration": "c",
+        "data.extra": ["f"],
         "data.misaligned": "drop",
         "windows.max_length": 400,
         "encoder.name": "d",

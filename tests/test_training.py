@@ -125,8 +125,8 @@ def test_the_threshold_is_stored_in_the_checkpoint(whole: Path) -> None:
     from spanqa.reader import Reader
 
     run, reader = Run.load(whole), Reader.from_pretrained(whole / "model")
-    assert reader.null_threshold == run.calibration.null_threshold
-    assert reader.model.config.temperature == run.calibration.temperature
+    assert reader.rule.null_threshold == run.calibration.null_threshold
+    assert reader.config.temperature == run.calibration.temperature
 
 
 def test_validation_on_the_eval_part_is_what_the_recipe_asks_for(

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spanqa.answer import Answer
     from spanqa.comparison import compare
     from spanqa.data import Example, Reference, load
     from spanqa.errors import SpanQAError
     from spanqa.metrics import evaluate
     from spanqa.model import SpanQAConfig, SpanQAModel
-    from spanqa.reader import Answer, Reader
+    from spanqa.reader import Reader
     from spanqa.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Answer": "reader",
+    "Answer": "answer",
     "Example": "data",
     "Reader": "reader",
     "Recipe": "recipe",

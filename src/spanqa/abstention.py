@@ -69,6 +69,9 @@ class Rule:
         return best.text if best is not None and self.gives(best) else ""
 
 
+AT_ZERO = Rule()
+"""Gives whatever beats "no answer"."""
+ALWAYS = Rule(null_threshold=math.inf)
 NEVER = Rule(min_probability=math.inf)
 
 

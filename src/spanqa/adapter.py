@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -91,7 +92,7 @@ class Adapter:
     def _merge(self, encoder: nn.Module, name: str) -> None:
         weight = encoder.get_submodule(name).get_parameter("weight")  # (out, in)
         up, down = self.weights[name + UP].float(), self.weights[name + DOWN].float()
-        weight += (self.origin.scale * (up @ down)).to(weight)
+        weight.add_((self.origin.scale * (up @ down)).to(weight))
 
     def save(self, folder: str | Path) -> None:
         """Write the two files into `folder`, which is made."""
@@ -134,7 +135,8 @@ def add_lora(model: SpanQAModel, rank: int, alpha: float) -> None:
         for name, module in model.encoder.named_modules()
         if isinstance(module, nn.Linear) and module.weight.requires_grad
     ]
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=linear)
+    settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "target_modules": linear}
+    config = LoraConfig(**settings)
     inject_adapter_in_model(config, model.encoder)
 
 

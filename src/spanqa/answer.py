@@ -30,11 +30,8 @@ class Answer:
     """That of "no answer"."""
     document: str = ""
     """Id of the text; "" for no answer, and where there was but one without an id."""
-
-
-def ranked(prediction: Prediction, rule: Rule) -> tuple[Answer, ...]:
-    """All answers with "no answer" at its place: before the spans that the rule withholds."""
-    return rank([("", prediction)], rule)
+    window: tuple[int, int] = (0, 0)
+    """Character offsets of the part of the text that was read when the answer was found."""
 
 
 def rank(predictions: Sequence[tuple[str, Prediction]], rule: Rule) -> tuple[Answer, ...]:
@@ -60,7 +57,7 @@ def rank(predictions: Sequence[tuple[str, Prediction]], rule: Rule) -> tuple[Ans
     found.sort(key=lambda item: -item[1].odds)
     given = sum(1 for _ in takewhile(lambda item: rule.gives(item[1]), found))
     spans = [
-        Answer(s.text, s.start, s.end, s.probability, null, document) for document, s in found
+        Answer(s.text, s.start, s.end, s.probability, null, document, s.window)
+        for document, s in found
     ]
     return (*spans[:given], Answer("", 0, 0, null, null), *spans[given:])
-

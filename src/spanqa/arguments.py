@@ -25,6 +25,7 @@ RunValues = Annotated[
     Parameter(name="*", consume_multiple=True, group=_VALUES, parse=_ONE_RUN),
 ]
 Output = Annotated[Path, Parameter(alias="-o")]
+MaybeOutput = Annotated[Path | None, Parameter(alias="-o")]
 AsJson = Annotated[bool, Parameter(name="--json")]
 
 

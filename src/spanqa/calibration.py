@@ -8,19 +8,25 @@ is counted on them as well.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from spanqa.abstention import count_levels
+from spanqa.abstention import ALWAYS, count_levels
 from spanqa.data import fingerprint
 from spanqa.decoding import Floats, WindowScores, decode_all, log_partition, span_odds
 from spanqa.metrics import best_thresholds, evaluate, question_scores
+from spanqa.records import from_json, parse
 from spanqa.run import Calibration
 from spanqa.windows import TokenizedText, Windows
+
+if TYPE_CHECKING:
+    from spanqa.model import SpanQAConfig
 
 TEMPERATURES = (0.05, 20.0)
 """Range that the temperature is sought in."""
@@ -45,7 +51,7 @@ def calibrate(
     predictions = decode_all(
         windows, scores, max_answer_length=max_answer_length, n_best=1, temperature=temperature
     )
-    best = {p.id: p.spans[0].text if p.spans else "" for p in predictions}
+    best = {p.id: ALWAYS.text(p) for p in predictions}
     null_odds = {p.id: p.null_odds for p in predictions}
     raw = question_scores(windows.examples, best)
     thresholds = best_thresholds(raw, null_odds, strict=True)
@@ -65,6 +71,26 @@ def calibrate(
             [score.has_answer and score.exact == 1.0 for score in raw],
         ),
     )
+
+
+def store(calibration: Calibration, config: SpanQAConfig) -> None:
+    """Make a model answer by what was fitted, and say so in its configuration."""
+    config.temperature = calibration.temperature
+    config.null_threshold = calibration.null_threshold
+    config.calibration = asdict(calibration)
+
+
+def stored(config: SpanQAConfig, name: str) -> Calibration | None:
+    """What `store` put into the configuration of the checkpoint `name`; None where nothing was.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    if config.calibration is None:
+        return None
+    # A configuration that was never on disk holds tuples where JSON has lists.
+    record = parse(json.dumps(config.calibration), name)
+    return from_json(Calibration, record, f"{name}: calibration in config.json")
 
 
 def fit_temperature(

@@ -17,7 +17,16 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.types import PositiveInt
 
 from spanqa import __version__
-from spanqa.arguments import DEFAULTS, AsJson, Output, RunValues, Values, fill_from_recipe, shown
+from spanqa.arguments import (
+    DEFAULTS,
+    AsJson,
+    MaybeOutput,
+    Output,
+    RunValues,
+    Values,
+    fill_from_recipe,
+    shown,
+)
 from spanqa.errors import DataError, SpanQAError
 
 if TYPE_CHECKING:
@@ -90,39 +99,97 @@ def evaluate(
     data: str,
     /,
     *,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    batch_size: PositiveInt = 32,
+    output: MaybeOutput = None,
+    batch_size: PositiveInt = 8,
+    min_precision: float | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer the questions of labelled data and print the official metrics.
+    """Answer the questions of labelled data; print the official metrics and how far to trust them.
 
     Args:
         model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
         data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
-        output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
-        batch_size: Windows in a batch.
-        as_json: Print JSON with the official script's keys.
+        output: Folder for predictions.json, nbest_predictions.json, null_odds.json,
+            reliability.json and risk_coverage.png.
+        batch_size: Windows of the longest kind in a batch.
+        min_precision: Give only answers of which at least this share are right, as far as the
+            calibration questions can show it.
+        as_json: Print JSON with the official script's keys, and nothing else.
     """
-    from spanqa import reader
+    from spanqa import console, evaluation
 
-    _print_scores(reader.evaluate(model, data, output=output, batch_size=batch_size), as_json)
+    found = evaluation.evaluate(
+        model, data, output=output, batch_size=batch_size, min_precision=min_precision
+    )
+    if found.calibrated_on_these:
+        _complain(f"{model} was calibrated on these very questions; its figures flatter it")
+    _print_scores(found.scores, as_json)
+    if not as_json:
+        console.print_reliability(found.reliability)
 
 
 @app.command
-def predict(model: str, data: str, /, *, output: Output, batch_size: PositiveInt = 32) -> None:
+def predict(
+    model: str,
+    data: str,
+    /,
+    *,
+    output: Output,
+    batch_size: PositiveInt = 8,
+    min_precision: float | None = None,
+) -> None:
     """Answer the questions of data and write the answers to files.
 
     Args:
         model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
         data: A SQuAD JSON, JSONL, CSV or Parquet file, or a hub id with its split.
         output: Folder for predictions.json, nbest_predictions.json and null_odds.json.
-        batch_size: Windows in a batch.
+        batch_size: Windows of the longest kind in a batch.
+        min_precision: Give only answers of which at least this share are right, as far as the
+            calibration questions can show it.
     """
-    from spanqa import console, reader
+    from spanqa import console, evaluation
 
-    reader.predict(model, data, output, batch_size=batch_size)
+    evaluation.predict(model, data, output, batch_size=batch_size, min_precision=min_precision)
     files = ("predictions.json", "nbest_predictions.json", "null_odds.json")
     console.print_paths(output / name for name in files)
+
+
+@app.command
+def calibrate(
+    model: str,
+    /,
+    *,
+    data: str,
+    objective: Literal["exact", "f1"] = "exact",
+    min_precision: float | None = None,
+    output: MaybeOutput = None,
+    batch_size: PositiveInt = 8,
+) -> None:
+    """Fit temperature and null threshold on labelled questions and store them in a checkpoint.
+
+    Args:
+        model: Folder of a spanqa checkpoint; with --output any checkpoint, also from the hub.
+        data: Questions that are not to be reported on: a SQuAD JSON, JSONL, CSV or Parquet file, or
+            a hub id with its split.
+        objective: What the null threshold is to be best for.
+        min_precision: From now on give only answers of which at least this share are right, as far
+            as these questions can show it.
+        output: Folder for the calibrated checkpoint; it is changed where it lies if left out.
+        batch_size: Windows of the longest kind in a batch.
+    """
+    from spanqa import console, evaluation
+
+    found = evaluation.calibrate(
+        model,
+        data,
+        output=output,
+        objective=objective,
+        min_precision=min_precision,
+        batch_size=batch_size,
+    )
+    console.print_calibration(found)
+    console.print_paths([output or model])
 
 
 @app.command
@@ -133,6 +200,7 @@ def ask(
     question: Annotated[list[str], Parameter(alias="-q")],
     context: Annotated[str, Parameter(allow_leading_hyphen=True)],
     top_k: PositiveInt = 1,
+    min_precision: float | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about a text.
@@ -142,13 +210,17 @@ def ask(
         question: A question; may be given several times.
         context: File with the text, `-` for standard input.
         top_k: Answers shown for each question.
+        min_precision: Give only answers of which at least this share are right, as far as the
+            calibration questions can show it.
         as_json: Print JSON: a list of questions with their answers and character offsets.
     """
     text = _read_text(context)
     from spanqa import console
     from spanqa.reader import Reader
 
-    found = Reader.from_pretrained(model).answer(question, text, top_k=top_k)
+    found = Reader.from_pretrained(model, min_precision=min_precision).answer(
+        question, text, top_k=top_k
+    )
     if as_json:
         console.print_json(
             [

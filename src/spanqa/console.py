@@ -17,11 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from spanqa.answer import Answer
     from spanqa.check import Findings, Lengths
-    from spanqa.reader import Answer
+    from spanqa.reliability import Reliability
+    from spanqa.run import Calibration
 
 _SHOWN = 10
 """Problems of a kind that are listed unless all are asked for."""
+_PRECISIONS = (0.6, 0.7, 0.8, 0.9, 0.95)
 _BAR = 40
 """Columns of the longest bar of a histogram."""
 _AROUND = 200
@@ -36,12 +39,7 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 def print_metrics(metrics: Mapping[str, float], signature: str = "") -> None:
     """Print official metrics, one to a line, and the line that says how they came about."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in metrics.items():
-        table.add_row(name, _figure(name, value))
-    _print(table)
+    _print(_pairs({name: _figure(name, value) for name, value in metrics.items()}))
     if signature:
         _print(Text(signature, style="dim"))
 
@@ -100,6 +98,53 @@ def surroundings(context: str, start: int, end: int) -> tuple[int, int]:
 def _plain(text: str) -> str:
     """On one line, and without characters that steer a terminal."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+
+
+def print_reliability(found: Reliability) -> None:
+    """Print how far probabilities can be trusted; rates run from 0 to 1."""
+    auroc, precision = found.answerability_auroc, found.precision
+    rows = {
+        "answered": f"{found.answered:.3f}",
+        "precision of the answers": "-" if precision is None else f"{precision:.3f}",
+        "expected calibration error": f"{found.calibration_error:.4f}",
+        "Brier score": f"{found.brier:.4f}",
+        "AUROC of answerability": "-" if auroc is None else f"{auroc:.4f}",
+        "area under risk and coverage": f"{found.aurc:.4f}",
+        "  above a perfect order's": f"{found.excess_aurc:.4f}",
+    }
+    _print(_pairs(rows))
+
+
+def print_calibration(found: Calibration) -> None:
+    """Print what was fitted, and which precisions the questions support."""
+    from spanqa.abstention import NEVER, rule_for
+
+    rows = {
+        "calibration questions": f"{found.questions:,}",
+        "temperature": f"{found.temperature:.4f}",
+        "null threshold": f"{found.null_threshold:.4f}",
+        "exact match at threshold 0": f"{found.exact_before:.2f}",
+        "exact match at the fitted one": f"{found.exact_after:.2f}",
+    }
+    given = {level.probability: level.given for level in found.levels}
+    for wanted in _PRECISIONS:
+        rule = rule_for(wanted, found.levels)
+        least = rule.min_probability
+        rows[f"min_precision {wanted}"] = (
+            "not supported by these questions"
+            if rule == NEVER
+            else f"probability {least} or more; answers {given[least] / found.questions:.1%}"
+        )
+    _print(_pairs(rows))
+
+
+def _pairs(rows: Mapping[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
 
 
 def print_findings(findings: Findings, *, every: bool = False) -> None:

@@ -19,6 +19,7 @@ Axes: N tokens of the whole text, K = `max_answer_length` lengths of a span.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ class Span:
     odds: float
     """Log-odds against "no answer", temperature 1."""
     probability: float
+    window: tuple[int, int]
+    """Character offsets of the window whose odds these are: what was read with the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,6 @@ class Prediction:
     null_odds: float
     """Score of "no answer" minus that of the best span, temperature 1; inf without any span."""
     null_probability: float
-
-    def answer(self, null_threshold: float = 0.0) -> str:
-        """The best span's text, or "" where the null log-odds exceed the threshold."""
-        withheld = self.null_odds > null_threshold or not self.spans
-        return "" if withheld else self.spans[0].text
 
 
 def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Tokens, Tokens]:
@@ -162,28 +160,31 @@ def decode(
     if n_best < len(cells):  # a tie at the edge is settled below, not by the partition
         cells = cells[flat[cells] >= np.partition(flat[cells], -n_best)[-n_best]]
     top = cells[np.argsort(-flat[cells], kind="stable")][:n_best]
-    spans = tuple(
-        _span(
-            context, text, divmod(int(cell), odds.shape[1]), float(flat[cell]), temperature, log_z
-        )
-        for cell in top
-    )
-    null_odds = -spans[0].odds if spans else float("inf")
-    return Prediction(id, spans, null_odds, float(np.exp(-log_z)))
+    spans = []
+    for cell in top.tolist():
+        first, more = divmod(cell, odds.shape[1])
+        start, end = int(text.starts[first]), int(text.ends[first + more])
+        score = float(flat[cell])
+        chance = math.exp(score / temperature - log_z)
+        seen = _window(text, windows, first, first + more)
+        spans.append(Span(context[start:end], start, end, score, chance, seen))
+    null_odds = -spans[0].odds if spans else math.inf
+    return Prediction(id, tuple(spans), null_odds, math.exp(-log_z))
 
 
-def _span(
-    context: str,
-    text: TokenizedText,
-    cell: tuple[int, int],
-    odds: float,
-    temperature: float,
-    log_z: float,
-) -> Span:
-    first, more = cell
-    start, end = int(text.starts[first]), int(text.ends[first + more])
-    probability = float(np.exp(odds / temperature - log_z))
-    return Span(context[start:end], start, end, odds, probability)
+def _window(
+    text: TokenizedText, windows: Sequence[WindowScores], first: int, last: int
+) -> tuple[int, int]:
+    """Character offsets of the window that gives the span of tokens first .. last its odds."""
+
+    def odds(window: WindowScores) -> float:
+        i, j = first - window.begin, last - window.begin
+        unit = window.unit if i == j else 0.0
+        return float(window.start[i] + window.end[j] + unit - window.null)
+
+    seeing = [w for w in windows if w.begin <= first and last < w.begin + len(w.start)]
+    best = max(seeing, key=odds) if len(seeing) > 1 else seeing[0]
+    return int(text.starts[best.begin]), int(text.ends[best.begin + len(best.start) - 1])
 
 
 def decode_all(

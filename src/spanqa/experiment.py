@@ -10,8 +10,10 @@ from typing import Any
 import torch
 import transformers
 
+from spanqa.abstention import AT_ZERO, Rule
 from spanqa.adapter import Adapter, add_lora
-from spanqa.calibration import calibrate
+from spanqa.backends import TorchBackend
+from spanqa.calibration import calibrate, store
 from spanqa.decoding import decode_all
 from spanqa.environment import PeakMemory, describe_environment
 from spanqa.metrics import leaky_exact
@@ -124,26 +126,27 @@ def _evaluate(
     history: History,
     peak: float,
 ) -> Run:
-    batch_size, bf16 = recipe.decoding.batch_size, computes_bf16(recipe.training.precision)
-    calibration = _calibrate(model, prepared, batch_size, bf16)
+    batch_size = recipe.decoding.batch_size
+    backend = TorchBackend(model, bf16=computes_bf16(recipe.training.precision))
+    calibration = _calibrate(backend, prepared, batch_size)
     _write_model(recipe, model, prepared.tokenizer, folder)
-    scored = score_windows(model, prepared.eval, batch_size=batch_size, bf16=bf16)
-    predictions = decode_with(model, prepared.eval, scored, recipe.decoding.n_best)
-    threshold = calibration.null_threshold
-    write_predictions(predictions, folder, null_threshold=threshold)
+    scored = score_windows(backend, prepared.eval, batch_size=batch_size)
+    predictions = decode_with(model.config, prepared.eval, scored, recipe.decoding.n_best)
+    rule = Rule(calibration.null_threshold)
+    write_predictions(predictions, folder, rule)
     run = Run(
         head=head,
         seed=seed,
         losses=history.losses,
         epochs=history.epochs,
         best_epoch=history.best_epoch,
-        metrics=figures(prepared.eval, predictions, null_threshold=threshold).as_dict(),
-        uncalibrated=figures(prepared.eval, predictions).as_dict(),
+        metrics=figures(prepared.eval, predictions, rule).as_dict(),
+        uncalibrated=figures(prepared.eval, predictions, AT_ZERO).as_dict(),
         leaky_exact=_leaky_exact(prepared.eval, scored, recipe.decoding.max_answer_length),
         calibration=calibration,
         cost=_cost(model, prepared, history, scored, peak),
-        environment=describe_environment(recipe, prepared.fingerprints, bf16),
-        predictions={p.id: p.answer(threshold) for p in predictions},
+        environment=describe_environment(recipe, prepared.fingerprints, backend.bf16),
+        predictions={p.id: rule.text(p) for p in predictions},
         best_spans={p.id: best_text(p) for p in predictions},
         null_odds={p.id: p.null_odds for p in predictions},
     )
@@ -167,16 +170,14 @@ def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Pat
         write_folder(folder / "adapter", save_adapter)
 
 
-def _calibrate(model: SpanQAModel, prepared: Prepared, batch_size: int, bf16: bool) -> Calibration:
+def _calibrate(backend: TorchBackend, prepared: Prepared, batch_size: int) -> Calibration:
     """Fit on the calibration questions and store the fit in the model's configuration."""
-    scored = score_windows(model, prepared.calibration, batch_size=batch_size, bf16=bf16)
+    scored = score_windows(backend, prepared.calibration, batch_size=batch_size)
+    config = backend.model.config
     calibration = calibrate(
-        prepared.calibration,
-        scored.scores,
-        max_answer_length=model.config.max_answer_length,
+        prepared.calibration, scored.scores, max_answer_length=config.max_answer_length
     )
-    model.config.temperature = calibration.temperature
-    model.config.null_threshold = calibration.null_threshold
+    store(calibration, config)
     return calibration
 
 
@@ -189,7 +190,7 @@ def _leaky_exact(windows: Windows, scored: Scored, max_answer_length: int) -> fl
         n_best=1,
         first_window_only=True,
     )
-    return leaky_exact(windows.examples, {p.id: p.answer() for p in first})
+    return leaky_exact(windows.examples, {p.id: AT_ZERO.text(p) for p in first})
 
 
 def _cost(

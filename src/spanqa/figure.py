@@ -1,4 +1,4 @@
-"""The training curves of a comparison as a PNG: loss on the left, exact match on the right."""
+"""Figures as PNG: the training curves of a comparison, and a risk-coverage curve."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from spanqa.analysis import by_head
+from spanqa.reliability import risk_coverage
 from spanqa.run import Comparison, EpochPoint, Run
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -20,6 +21,29 @@ SIZE = (12.0, 5.0)
 """Inches."""
 DPI = 150
 VALIDATED_ON = {"calibration": "calibration questions", "eval": "evaluation questions"}
+
+
+def risk_coverage_curve(probabilities: Sequence[float], right: Sequence[bool]) -> bytes:
+    """Draw the share of wrong outcomes among the surest ones, against how many those are.
+
+    Args:
+        probabilities: (Q,) of what was said of each question.
+        right: (Q,) whether it was right.
+    """
+    figure = Figure(figsize=(SIZE[0] / 2, SIZE[1]), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    coverage, risk = risk_coverage(probabilities, right)
+    axes.plot(100 * coverage, 100 * risk, color=COLOURS[0])
+    axes.fill_between(100 * coverage, 100 * risk, color=COLOURS[0], alpha=0.15, linewidth=0)
+    axes.set(
+        title=f"Risk and coverage (area {risk.mean():.3f})",
+        xlabel="surest questions (percent)",
+        ylabel="wrong among them (percent)",
+        xlim=(0, 100),
+        ylim=(0, None),
+    )
+    axes.grid(alpha=0.3)
+    return _png(figure)
 
 
 def training_curves(comparison: Comparison) -> bytes:
@@ -41,8 +65,12 @@ def training_curves(comparison: Comparison) -> bytes:
     _finish(exact, f"Exact match on the {validated}", "exact match (%)")
     # A dollar sign in a recipe's name is no formula.
     figure.suptitle(comparison.recipe.name, fontsize=14, parse_math=False)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     written = BytesIO()
-    # Without the drawing library's version in it, the file depends on the comparison alone.
+    # Without the drawing library's version in it, the file depends on what is drawn alone.
     figure.savefig(written, format="png", dpi=DPI, metadata={"Software": None})
     return written.getvalue()
 

@@ -41,9 +41,9 @@ class SpanQAConfig(PreTrainedConfig):
         max_answer_length: tokens in the longest answer.
         temperature: divides log-odds before they become probabilities.
         null_threshold: null log-odds above which there is no answer.
-        min_probability: least probability of an answer.
-        calibration: where temperature and threshold come from: number and fingerprint of the
-            questions, and counts of right answers by probability, for `abstention.rule_for`.
+        min_precision: wanted share of right answers among those given; decides in place of the
+            null threshold where it is set, by `spanqa.abstention.rule_for`.
+        calibration: where temperature and threshold come from: `spanqa.run.Calibration`.
         neck: name of the layer between encoder and output in the `*ForQuestionAnswering` class
             that the weights come from, such as ModernBERT's `head`; most have none.
     """
@@ -59,7 +59,7 @@ class SpanQAConfig(PreTrainedConfig):
     max_answer_length: int = 30
     temperature: float = 1.0
     null_threshold: float = 0.0
-    min_probability: float = 0.0
+    min_precision: float | None = None
     calibration: dict[str, Any] | None = None
     neck: str | None = None
 
@@ -85,6 +85,7 @@ class SpanQAModel(PreTrainedModel):
     """An encoder and a span head."""
 
     config_class = SpanQAConfig
+    config: SpanQAConfig
     base_model_prefix = "encoder"
     supports_gradient_checkpointing = True
     _supports_sdpa = True

@@ -5,19 +5,24 @@ Training-time evaluation, `spanqa evaluate`, `spanqa predict` and the Reader all
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from spanqa.abstention import ALWAYS, Rule
 from spanqa.decoding import Prediction, WindowScores, decode_all
 from spanqa.metrics import Scores, evaluate
-from spanqa.model import SpanQAModel
 from spanqa.records import dump, write_atomic
-from spanqa.windows import Windows
+from spanqa.windows import Ints, Windows
+
+if TYPE_CHECKING:
+    from spanqa.backends import Backend
+    from spanqa.model import SpanQAConfig
 
 
 @dataclass(frozen=True)
@@ -26,74 +31,81 @@ class Scored:
 
     scores: list[WindowScores]
     seconds: float
-    batches: int
+    batches: float
+    """Windows over `batch_size`."""
 
 
-def score_windows(
-    model: SpanQAModel, windows: Windows, *, batch_size: int = 32, bf16: bool = False
-) -> Scored:
-    """Run the model over all windows, the longest first, each batch padded to its longest.
+def score_windows(backend: Backend, windows: Windows, *, batch_size: int = 32) -> Scored:
+    """Score all windows, the longest first, each batch padded to its longest.
 
     Args:
-        model: on the device it is to run on.
+        backend: what runs the model.
         windows: what `spanqa.windows.cut` made.
-        batch_size: windows in a batch.
-        bf16: compute the encoder in bfloat16.
+        batch_size: windows in a batch of the longest ones; a batch of shorter ones holds as many
+            as have no more tokens together, padding counted.
     """
     began = time.perf_counter()
-    was_training = model.training
-    model.train(False)
-    order = np.argsort(-windows.lengths, kind="stable")
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     scores: dict[int, WindowScores] = {}
-    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        for rows in batches:
-            scores.update(_score_batch(model, windows, rows.tolist()))
-    model.train(was_training)
+    for rows in batches(windows.lengths, batch_size):
+        scores.update(_score_batch(backend, windows, rows))
     in_order = [scores[row] for row in range(len(windows))]
-    return Scored(in_order, time.perf_counter() - began, len(batches))
+    return Scored(in_order, time.perf_counter() - began, len(windows) / batch_size)
+
+
+def batches(lengths: Ints, batch_size: int) -> Iterator[list[int]]:
+    """Rows by falling length, in batches of at most `batch_size` times the longest's tokens.
+
+    Args:
+        lengths: (W,) tokens of each window.
+        batch_size: windows in the first batch.
+    """
+    order = np.argsort(-lengths, kind="stable").tolist()
+    budget = batch_size * int(lengths.max(initial=1))
+    begin = 0
+    while begin < len(order):
+        end = begin + max(1, budget // int(lengths[order[begin]]))
+        yield order[begin:end]
+        begin = end
 
 
 def _score_batch(
-    model: SpanQAModel, windows: Windows, rows: list[int]
-) -> Iterable[tuple[int, WindowScores]]:
+    backend: Backend, windows: Windows, rows: list[int]
+) -> Iterator[tuple[int, WindowScores]]:
     arrays = windows.batch(rows)
     del arrays["start_positions"], arrays["end_positions"]
-    inputs = {name: torch.from_numpy(array).to(model.device) for name, array in arrays.items()}
-    scores = model(**inputs).scores
-    start, end = scores.start.float().cpu().numpy(), scores.end.float().cpu().numpy()
-    unit, null = scores.unit.float().tolist(), scores.null.float().tolist()
+    scores = backend.score(arrays)
     for i, row in enumerate(rows):
         window = windows[row]
         context = slice(window.offset, window.offset + window.end - window.begin)
         yield (
             row,
             WindowScores(
-                window.begin, start[i, context].copy(), end[i, context].copy(), unit[i], null[i]
+                window.begin,
+                scores.start[i, context].copy(),
+                scores.end[i, context].copy(),
+                float(scores.unit[i]),
+                float(scores.null[i]),
             ),
         )
 
 
-def figures(
-    windows: Windows, predictions: Sequence[Prediction], *, null_threshold: float = 0.0
-) -> Scores:
-    """Official metrics of decoded predictions, with answers withheld above the null threshold."""
+def figures(windows: Windows, predictions: Sequence[Prediction], rule: Rule) -> Scores:
+    """Official metrics of decoded predictions, with answers withheld where the rule says so."""
+    sure = replace(rule, null_threshold=math.inf)
     return evaluate(
         windows.examples,
-        {p.id: best_text(p) for p in predictions},
+        {p.id: sure.text(p) for p in predictions},
         na_probs={p.id: p.null_odds for p in predictions},
-        threshold=null_threshold,
+        threshold=rule.null_threshold,
     )
 
 
 def best_text(prediction: Prediction) -> str:
-    """Text of the best span, whatever the threshold; "" where the text has none."""
-    return prediction.spans[0].text if prediction.spans else ""
+    """Text of the best span, whatever speaks against it; "" where the text has none."""
+    return ALWAYS.text(prediction)
 
 
-def write_predictions(
-    predictions: Sequence[Prediction], folder: Path, *, null_threshold: float = 0.0
-) -> None:
+def write_predictions(predictions: Sequence[Prediction], folder: Path, rule: Rule) -> None:
     """Write `predictions.json`, `nbest_predictions.json` and `null_odds.json`.
 
     The layouts are those that the official script and run_qa's users know: id -> text, id -> list
@@ -102,7 +114,7 @@ def write_predictions(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        "predictions.json": {p.id: p.answer(null_threshold) for p in predictions},
+        "predictions.json": {p.id: rule.text(p) for p in predictions},
         "nbest_predictions.json": {p.id: _n_best(p) for p in predictions},
         "null_odds.json": {p.id: p.null_odds for p in predictions},
     }
@@ -128,13 +140,13 @@ def _n_best(prediction: Prediction) -> list[dict[str, str | int | float]]:
 
 
 def decode_with(
-    model: SpanQAModel, windows: Windows, scored: Scored, n_best: int
+    config: SpanQAConfig, windows: Windows, scored: Scored, n_best: int
 ) -> list[Prediction]:
     """Decode with the longest answer and the temperature that the checkpoint holds."""
     return decode_all(
         windows,
         scored.scores,
-        max_answer_length=model.config.max_answer_length,
+        max_answer_length=config.max_answer_length,
         n_best=n_best,
-        temperature=model.config.temperature,
+        temperature=config.temperature,
     )

@@ -2,192 +2,234 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 
-from spanqa.data import load, require_labels
-from spanqa.decoding import Prediction
-from spanqa.errors import DataError
+from spanqa.abstention import Rule, rule_for
+from spanqa.answer import Answer, rank
+from spanqa.backends import Backend, TorchBackend
+from spanqa.calibration import stored
+from spanqa.decoding import Prediction, decode_all
+from spanqa.errors import DataError, ModelError
 from spanqa.example import Example
-from spanqa.metrics import Scores
-from spanqa.model import SpanQAModel
-from spanqa.prediction import decode_with, figures, score_windows, write_predictions
+from spanqa.model import SpanQAConfig
+from spanqa.prediction import score_windows
 from spanqa.recipe import WindowRecipe
 from spanqa.shipped import DEFAULT
 from spanqa.shipped import load as load_model
 from spanqa.windows import Windows, cut
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer; `context[start:end] == text`."""
-
-    text: str
-    """"" = the text does not answer the question."""
-    start: int
-    """Character offset in the text; 0 for no answer."""
-    end: int
-    """Character offset behind the answer; 0 for no answer."""
-    probability: float
-    """Over all spans of the text and "no answer", at the checkpoint's temperature."""
-    null_probability: float
-    """That of "no answer"."""
+Texts = str | Sequence[str] | Mapping[str, str]
+"""One text, several, or several by their ids."""
+BATCH_SIZE = 8
+"""Windows of the longest kind in a batch; more gain nothing on a CPU."""
+LOOK_AHEAD = 256
+"""Questions that `Reader.stream` reads together at most,"""
+LOOK_AHEAD_CHARACTERS = 1_000_000
+"""and the characters of their texts, counted for every question."""
 
 
 class Reader:
     """Answers questions over given texts with one checkpoint."""
 
-    def __init__(self, model: SpanQAModel, tokenizer: Any, *, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: Any,
+        config: SpanQAConfig,
+        *,
+        batch_size: int = BATCH_SIZE,
+        min_precision: float | None = None,
+        name: str = "the model",
+    ) -> None:
         """Use a model that is already loaded.
 
         Args:
-            model: on the device it is to run on.
+            backend: runs the model.
             tokenizer: its fast tokenizer.
-            batch_size: windows in a batch.
+            config: window and answer lengths, temperature and threshold.
+            batch_size: windows of the longest kind in a batch.
+            min_precision: wanted share of right answers among those given, between 0 and 1; see
+                `spanqa.abstention`. The checkpoint's own, or else its null threshold, decides if
+                left out.
+            name: of the checkpoint, for errors.
+
+        Raises:
+            RecipeError: `min_precision` is out of range.
+            ModelError: `min_precision` is given, but the checkpoint was never calibrated.
         """
-        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.backend, self.tokenizer, self.config = backend, tokenizer, config
+        self.batch_size, self.name = batch_size, name
+        self.calibration = stored(config, name)
+        self.rule = self._rule(config.min_precision if min_precision is None else min_precision)
+
+    def _rule(self, min_precision: float | None) -> Rule:
+        if min_precision is None:
+            return Rule(float(self.config.null_threshold))
+        if self.calibration is None or not self.calibration.levels:
+            raise ModelError(
+                f"{self.name}: was never calibrated, so no precision can be promised; "
+                "run 'spanqa calibrate' first"
+            )
+        return rule_for(min_precision, self.calibration.levels)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = DEFAULT, *, revision: str | None = None, batch_size: int = 32
+        cls,
+        name: str | Path = DEFAULT,
+        *,
+        revision: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        min_precision: float | None = None,
     ) -> Reader:
         """Load one of our checkpoints or any `*ForQuestionAnswering` one, onto a GPU if any.
 
         Args:
             name: folder or hub id; the reader that comes with spanqa if left out.
             revision: branch, tag or commit on the hub.
-            batch_size: windows in a batch.
+            batch_size: windows of the longest kind in a batch.
+            min_precision: as in `Reader`.
 
         Raises:
             ModelError: there is no such checkpoint, or it cannot be used.
             MissingExtraError: the encoder of the one that comes with spanqa is not installed.
         """
         model, tokenizer = load_model(str(name), revision)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.nn.Module.to(model, device)
-        return cls(model, tokenizer, batch_size=batch_size)
+        torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+        return cls(
+            TorchBackend(model),
+            tokenizer,
+            model.config,
+            batch_size=batch_size,
+            min_precision=min_precision,
+            name=str(name),
+        )
 
-    @property
-    def null_threshold(self) -> float:
-        """Null log-odds above which there is no answer; fitted, or 0."""
-        return float(self.model.config.null_threshold)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model, tokenizer and configuration into `folder`, which `from_pretrained` reads.
+
+        Raises:
+            ModelError: the model was exported for another backend, which has no weights to save.
+        """
+        if not isinstance(self.backend, TorchBackend):
+            raise ModelError(f"{self.name}: is an export; save the checkpoint that it was made of")
+        self.backend.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     @overload
-    def answer(self, question: str, context: str, *, top_k: int = 1) -> tuple[Answer, ...]: ...
+    def answer(self, question: str, context: Texts, *, top_k: int = 1) -> tuple[Answer, ...]: ...
 
     @overload
     def answer(
-        self, question: list[str] | tuple[str, ...], context: str, *, top_k: int = 1
+        self, question: list[str] | tuple[str, ...], context: Texts, *, top_k: int = 1
     ) -> tuple[tuple[Answer, ...], ...]: ...
 
     def answer(
-        self, question: str | list[str] | tuple[str, ...], context: str, *, top_k: int = 1
+        self, question: str | list[str] | tuple[str, ...], context: Texts, *, top_k: int = 1
     ) -> tuple[Answer, ...] | tuple[tuple[Answer, ...], ...]:
-        """The best answers to one question, or to each of several over the same text.
+        """The best answers to one question, or to each of several over the same texts.
 
         Args:
-            question: one question, or several; the text is tokenised once.
-            context: the text, of any length.
+            question: one question, or several; every text is tokenised once.
+            context: the text, of any length; or several texts, or texts by id, whose answers are
+                ranked together (the ids of a list are "0", "1", ...).
             top_k: answers wanted for each question; "no answer" counts as one where it ranks.
 
         Returns:
             Answers, best first; the first is "no answer" where the null log-odds exceed the
-            checkpoint's threshold.
+            checkpoint's threshold, or where `min_precision` is not supported.
 
         Raises:
-            DataError: a text is not valid Unicode, or there is no question.
+            DataError: a text is not valid Unicode, or there is no text.
         """
+        texts = _by_id(context)
         questions = [question] if isinstance(question, str) else list(question)
-        examples = [_example(i, each, context) for i, each in enumerate(questions)]
-        found = tuple(
-            _ranked(prediction, self.null_threshold)[:top_k]
-            for prediction in self.predict(examples, n_best=max(1, top_k))
-        )
+        found = tuple(self._answer([(each, texts) for each in questions], top_k))
         return found[0] if isinstance(question, str) else found
+
+    def stream(
+        self, asked: Iterable[tuple[str, Texts]], *, top_k: int = 1
+    ) -> Iterator[tuple[Answer, ...]]:
+        """The best answers to each question over texts of its own, in order, as they are found.
+
+        Reads at most `LOOK_AHEAD` questions ahead, over texts of `LOOK_AHEAD_CHARACTERS` in all
+        (one question more where that alone is longer), so memory does not grow with the stream.
+
+        Args:
+            asked: questions with their texts, as in `answer`; a generator is read as needed.
+            top_k: as in `answer`.
+
+        Raises:
+            DataError: as `answer`, once what came before has been answered.
+        """
+        group: list[tuple[str, Mapping[str, str]]] = []
+        characters = 0
+        for question, context in asked:
+            texts = _by_id(context)
+            group.append((question, texts))
+            characters += sum(map(len, texts.values()))
+            if len(group) == LOOK_AHEAD or characters >= LOOK_AHEAD_CHARACTERS:
+                yield from self._answer(group, top_k)
+                group, characters = [], 0
+        yield from self._answer(group, top_k)
+
+    def _answer(
+        self, asked: Sequence[tuple[str, Mapping[str, str]]], top_k: int
+    ) -> Iterator[tuple[Answer, ...]]:
+        examples = [
+            _example(question, text, id) for question, texts in asked for id, text in texts.items()
+        ]
+        predictions = iter(self.predict(examples, n_best=max(1, top_k)))
+        for _, texts in asked:
+            yield rank([(id, next(predictions)) for id in texts], self.rule)[:top_k]
 
     def predict(self, examples: Sequence[Example], *, n_best: int = 20) -> list[Prediction]:
         """Exact n-best spans and null odds of each example, in order."""
-        return self._predict(self.windows(examples), n_best)
+        return self.decode(self.windows(examples), n_best=n_best)
 
-    def windows(self, examples: Sequence[Example]) -> Windows:
-        """Cut examples as the checkpoint was trained."""
-        config = self.model.config
-        return cut(
-            examples,
-            self.tokenizer,
-            WindowRecipe(
-                max_length=config.max_length,
-                stride=config.stride,
-                max_question_length=config.max_question_length,
-            ),
+    def windows(self, examples: Sequence[Example], lengths: WindowRecipe | None = None) -> Windows:
+        """Cut examples as the checkpoint was trained, or into windows of other lengths."""
+        return cut(examples, self.tokenizer, lengths or self.lengths)
+
+    @property
+    def lengths(self) -> WindowRecipe:
+        """Windows as the checkpoint was trained."""
+        return WindowRecipe(
+            max_length=self.config.max_length,
+            stride=self.config.stride,
+            max_question_length=self.config.max_question_length,
         )
 
-    def evaluate(self, examples: Sequence[Example]) -> tuple[Scores, list[Prediction]]:
-        """Official metrics at the checkpoint's null threshold, and the predictions behind them."""
-        windows = self.windows(examples)
-        predictions = self._predict(windows, n_best=20)
-        return figures(windows, predictions, null_threshold=self.null_threshold), predictions
-
-    def _predict(self, windows: Windows, n_best: int) -> list[Prediction]:
-        scored = score_windows(self.model, windows, batch_size=self.batch_size)
-        return decode_with(self.model, windows, scored, n_best)
-
-
-def evaluate(model: str, data: str, *, output: Path | None = None, batch_size: int = 32) -> Scores:
-    """Answer labelled questions, score them officially, and write the predictions if wanted.
-
-    Args:
-        model: folder or hub id of a checkpoint.
-        data: a source that `spanqa.data.load` takes.
-        output: folder for the prediction files.
-        batch_size: windows in a batch.
-
-    Raises:
-        SpanQAError: model or data cannot be used, or the data has no answers to score by.
-    """
-    corpus = load(data, misaligned="keep")
-    require_labels(corpus)
-    reader = Reader.from_pretrained(model, batch_size=batch_size)
-    scores, predictions = reader.evaluate(corpus.examples)
-    if output is not None:
-        write_predictions(predictions, output, null_threshold=reader.null_threshold)
-    return scores
+    def decode(
+        self, windows: Windows, *, n_best: int = 20, max_answer_length: int | None = None
+    ) -> list[Prediction]:
+        """Score windows and decode the exact n-best spans of each example, in order."""
+        scored = score_windows(self.backend, windows, batch_size=self.batch_size)
+        return decode_all(
+            windows,
+            scored.scores,
+            max_answer_length=max_answer_length or self.config.max_answer_length,
+            n_best=n_best,
+            temperature=self.config.temperature,
+        )
 
 
-def predict(model: str, data: str, output: Path, *, batch_size: int = 32) -> None:
-    """Answer questions and write predictions, n-best and null odds into a folder.
-
-    Args:
-        model: folder or hub id of a checkpoint.
-        data: a source that `spanqa.data.load` takes; needs no answers.
-        output: folder for the prediction files.
-        batch_size: windows in a batch.
-
-    Raises:
-        SpanQAError: model or data cannot be used.
-    """
-    corpus = load(data, misaligned="keep")
-    reader = Reader.from_pretrained(model, batch_size=batch_size)
-    predictions = reader.predict(corpus.examples)
-    write_predictions(predictions, output, null_threshold=reader.null_threshold)
+def _by_id(context: Texts) -> Mapping[str, str]:
+    if isinstance(context, str):
+        return {"": context}
+    texts = context if isinstance(context, Mapping) else dict(enumerate(context))
+    if not texts:
+        raise DataError("there is no text to answer from")
+    return {str(id): text for id, text in texts.items()}
 
 
-def _example(number: int, question: str, context: str) -> Example:
-    for name, text in (("question", question), ("context", context)):
+def _example(question: str, context: str, id: str) -> Example:
+    for name, text in (("question", question), (f"text {id}".rstrip(), context)):
         if not isinstance(text, str):
-            raise DataError(f"{name} must be text, got {type(text).__name__}")
+            raise DataError(f"the {name} must be text, got {type(text).__name__}")
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             raise DataError(f"the {name} holds a lone surrogate, which is not valid Unicode")
-    return Example(str(number), question, context)
-
-
-def _ranked(prediction: Prediction, null_threshold: float) -> tuple[Answer, ...]:
-    """All answers with "no answer" at its place: before the spans that the threshold withholds."""
-    null = prediction.null_probability
-    spans = [Answer(s.text, s.start, s.end, s.probability, null) for s in prediction.spans]
-    given = sum(-span.odds <= null_threshold for span in prediction.spans)
-    return (*spans[:given], Answer("", 0, 0, null, null), *spans[given:])
+    return Example(id, question, context)

@@ -23,6 +23,8 @@ _ANSWERING = (
     "max_answer_length",
     "temperature",
     "null_threshold",
+    "min_precision",
+    "calibration",
 )
 """Fields of `SpanQAConfig` that are not the encoder's."""
 

@@ -21,6 +21,8 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from spanqa.abstention import AT_ZERO
+from spanqa.backends import TorchBackend
 from spanqa.decoding import decode_all
 from spanqa.model import SpanQAModel
 from spanqa.prediction import figures, score_windows
@@ -118,10 +120,9 @@ class SpanTrainer(Trainer):
         rows, model = self.eval_dataset, self.model
         assert isinstance(rows, Rows) and isinstance(model, SpanQAModel)
         scored = score_windows(
-            model,
+            TorchBackend(model, bf16=self.args.bf16),
             rows.windows,
             batch_size=self.decoding.batch_size,
-            bf16=self.args.bf16,
         )
         predictions = decode_all(
             rows.windows,
@@ -129,7 +130,7 @@ class SpanTrainer(Trainer):
             max_answer_length=self.decoding.max_answer_length,
             n_best=1,
         )
-        scores = figures(rows.windows, predictions)
+        scores = figures(rows.windows, predictions, AT_ZERO)
         metrics = {"eval_exact": scores.exact, "eval_f1": scores.f1}
         for name, part in (("has_ans", scores.has_answer), ("no_ans", scores.no_answer)):
             if part is not None:

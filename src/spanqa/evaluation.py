@@ -1,0 +1,188 @@
+"""Files of questions answered by a checkpoint: evaluated, predicted, calibrated on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from spanqa.abstention import Rule, rule_for
+from spanqa.calibration import calibrate as fit
+from spanqa.calibration import store
+from spanqa.data import Corpus, load, require_labels
+from spanqa.decoding import Prediction
+from spanqa.errors import ModelError
+from spanqa.figure import risk_coverage_curve
+from spanqa.metrics import Scores
+from spanqa.model import SpanQAConfig
+from spanqa.prediction import figures, score_windows, write_predictions
+from spanqa.reader import BATCH_SIZE, Reader
+from spanqa.records import dump, read_json, write_atomic
+from spanqa.reliability import Reliability, reliability
+from spanqa.run import Calibration
+from spanqa.windows import Windows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a checkpoint's answers to labelled questions are worth."""
+
+    scores: Scores
+    reliability: Reliability
+    predictions: tuple[Prediction, ...] = field(repr=False)
+    rule: Rule
+    calibrated_on_these: bool
+    """Whether the checkpoint was calibrated on these very questions, so that figures flatter."""
+
+    def write(self, folder: Path) -> None:
+        """Write predictions, n-best, null odds, reliability.json and risk_coverage.png."""
+        write_predictions(self.predictions, folder, self.rule)
+        write_atomic(folder / "reliability.json", dump(asdict(self.reliability), indent=1))
+        write_atomic(folder / "risk_coverage.png", risk_coverage_curve(*self.outcomes()))
+
+    def outcomes(self) -> tuple[list[float], list[bool]]:
+        """Of every question, the probability of what was said, and whether it was right."""
+        return outcomes(self.scores, self.predictions)
+
+
+def outcomes(scores: Scores, predictions: tuple[Prediction, ...]) -> tuple[list[float], list[bool]]:
+    """Of every question, the probability of the answer or "no answer", and whether it is right."""
+    pairs = list(zip(scores.questions, predictions, strict=True))
+    chances = [
+        p.spans[0].probability if score.answered else p.null_probability for score, p in pairs
+    ]
+    return chances, [score.exact == 1.0 for score, _ in pairs]
+
+
+def evaluate_windows(
+    windows: Windows, predictions: list[Prediction], rule: Rule, *, calibrated_on_these: bool
+) -> Evaluation:
+    """Official metrics and reliability of decoded predictions."""
+    scores, found = figures(windows, predictions, rule), tuple(predictions)
+    return Evaluation(
+        scores,
+        reliability(
+            *outcomes(scores, found),
+            [score.answered for score in scores.questions],
+            [p.null_odds for p in found],
+            [score.has_answer for score in scores.questions],
+        ),
+        found,
+        rule,
+        calibrated_on_these,
+    )
+
+
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    output: Path | None = None,
+    batch_size: int = BATCH_SIZE,
+    min_precision: float | None = None,
+) -> Evaluation:
+    """Answer labelled questions, score them officially, and write the predictions if wanted.
+
+    Args:
+        model: folder or hub id of a checkpoint.
+        data: a source that `spanqa.data.load` takes.
+        output: folder for what `Evaluation.write` writes.
+        batch_size: windows of the longest kind in a batch.
+        min_precision: as in `Reader`.
+
+    Raises:
+        SpanQAError: model or data cannot be used, or the data has no answers to score by.
+    """
+    corpus = _labelled(data)
+    reader = Reader.from_pretrained(model, batch_size=batch_size, min_precision=min_precision)
+    windows = reader.windows(corpus.examples)
+    seen = reader.calibration is not None and reader.calibration.fingerprint == corpus.fingerprint
+    found = evaluate_windows(windows, reader.decode(windows), reader.rule, calibrated_on_these=seen)
+    if output is not None:
+        found.write(output)
+    return found
+
+
+def predict(
+    model: str,
+    data: str,
+    output: Path,
+    *,
+    batch_size: int = BATCH_SIZE,
+    min_precision: float | None = None,
+) -> None:
+    """Answer questions and write predictions, n-best and null odds into a folder.
+
+    Args:
+        model: folder or hub id of a checkpoint.
+        data: a source that `spanqa.data.load` takes; needs no answers.
+        output: folder for the prediction files.
+        batch_size: windows of the longest kind in a batch.
+        min_precision: as in `Reader`.
+
+    Raises:
+        SpanQAError: model or data cannot be used.
+    """
+    corpus = load(data, misaligned="keep")
+    reader = Reader.from_pretrained(model, batch_size=batch_size, min_precision=min_precision)
+    write_predictions(reader.predict(corpus.examples), output, reader.rule)
+
+
+def calibrate(
+    model: str,
+    data: str,
+    *,
+    output: Path | None = None,
+    objective: Literal["exact", "f1"] = "exact",
+    min_precision: float | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Calibration:
+    """Fit temperature and null threshold on labelled questions and store them in a checkpoint.
+
+    Args:
+        model: folder of a checkpoint; of any kind, or a hub id, where `output` is given.
+        data: questions that are not to be reported on; a source that `spanqa.data.load` takes.
+        output: folder for the calibrated checkpoint; `model` itself if left out.
+        objective: what the null threshold is to be best for.
+        min_precision: what the checkpoint goes by from now on, in place of the null threshold.
+        batch_size: windows of the longest kind in a batch.
+
+    Raises:
+        SpanQAError: model or data cannot be used, or the model cannot be changed where it lies.
+    """
+    corpus = _labelled(data)
+    reader = Reader.from_pretrained(model, batch_size=batch_size)
+    if output is None and not _is_ours(Path(model)):
+        raise ModelError(
+            f"{model}: is not the folder of a spanqa checkpoint; name a folder for a calibrated "
+            "copy with --output"
+        )
+    windows = reader.windows(corpus.examples)
+    scored = score_windows(reader.backend, windows, batch_size=batch_size)
+    calibration = fit(
+        windows,
+        scored.scores,
+        max_answer_length=reader.config.max_answer_length,
+        objective=objective,
+    )
+    store(calibration, reader.config)
+    if min_precision is not None:
+        rule_for(min_precision, calibration.levels)  # refuses what is out of range
+    reader.config.min_precision = min_precision
+    if output is None:
+        config = reader.config.to_json_string()
+        write_atomic(Path(model) / "config.json", config.encode())
+    else:
+        reader.save_pretrained(output)
+    return calibration
+
+
+def _is_ours(folder: Path) -> bool:
+    path = folder / "config.json"
+    return path.is_file() and read_json(path).get("model_type") == SpanQAConfig.model_type
+
+
+def _labelled(data: str) -> Corpus:
+    corpus = load(data, misaligned="keep")
+    require_labels(corpus)
+    return corpus
