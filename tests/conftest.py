@@ -167,6 +167,21 @@ def tiny_encoder_folder(
 
 
 @pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_folder: Path) -> Path:
+    """A folder with an untrained `span-crf` model of spanqa and its tokenizer."""
+    from spanqa.model import SpanQAModel
+    from spanqa.tokenizer import load_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    model = SpanQAModel.from_encoder(
+        str(tiny_encoder_folder), "span-crf", max_length=64, stride=16, max_question_length=16
+    )
+    model.save_pretrained(folder)
+    load_tokenizer(str(tiny_encoder_folder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def squad_data() -> Path:
     """The folder of real data: $SPANQA_DATA, or `../shared/data` beside the repository."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"

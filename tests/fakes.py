@@ -1,13 +1,18 @@
-"""Comparisons that nobody trained, for tests of what is made of one."""
+"""Comparisons and readers that nobody trained, for tests of what is made of one."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spanqa import metrics
+from spanqa.backends import BatchScores
 from spanqa.data import Example, Reference
+from spanqa.model import SpanQAConfig
+from spanqa.reader import Reader
 from spanqa.recipe import DataRecipe, Recipe, TrainingRecipe
 from spanqa.run import Calibration, Comparison, Cost, EpochPoint, LossPoint, Question, Run
 
@@ -100,3 +105,31 @@ def _examples(questions: tuple[Question, ...]) -> list[Example]:
         Example(q.id, q.question, q.context, tuple(Reference(a, 0) for a in q.answers))
         for q in questions
     ]
+
+
+class RandomBackend:
+    """Scores that follow from the token ids alone, as wild as a model's may be."""
+
+    name = "random"
+
+    def __init__(self, spread: float = 5.0) -> None:
+        self.spread = spread
+        self.batches: list[tuple[int, ...]] = []
+
+    def score(self, arrays: Mapping[str, NDArray[Any]]) -> BatchScores:
+        """Score all spans of a batch of windows."""
+        ids, context = arrays["input_ids"], arrays["context_mask"]
+        self.batches.append(ids.shape)
+        start, end, null = (
+            self.spread * np.sin(ids * a + np.arange(ids.shape[1]) * b).astype(np.float32)
+            for a, b in ((0.7, 1.3), (1.9, 0.4), (2.3, 0.9))
+        )
+        closed = np.where(context, 0, -np.inf).astype(np.float32)
+        zeros = np.zeros(len(ids), np.float32)
+        return BatchScores(start + closed, end + closed, zeros, null[:, 1])
+
+
+def random_reader(tokenizer: Any, **settings: Any) -> Reader:
+    """A reader of random answers over windows of 64 tokens."""
+    config = SpanQAConfig(max_length=64, stride=16, max_question_length=16)
+    return Reader(RandomBackend(), tokenizer, config, **settings)

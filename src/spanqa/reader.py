@@ -16,6 +16,7 @@ from spanqa.decoding import Prediction, decode_all
 from spanqa.errors import DataError, ModelError
 from spanqa.example import Example
 from spanqa.model import SpanQAConfig
+from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
 from spanqa.recipe import WindowRecipe
 from spanqa.shipped import DEFAULT
@@ -150,6 +151,25 @@ class Reader:
         found = tuple(self._answer([(each, texts) for each in questions], top_k))
         return found[0] if isinstance(question, str) else found
 
+    def __call__(self, *inputs: Any, **options: Any) -> Result | list[Result] | Iterator[Result]:
+        """Answer as `pipeline("question-answering")` of transformers 4 did.
+
+        Args:
+            inputs: a dict with `question` and `context`, a list of such dicts, or a generator of
+                them, whose results come as a generator; nothing where both are given by name.
+            options: `question` and `context` (texts, or lists of them; one context may serve
+                several questions), and the fields of `spanqa.pipeline.Options`.
+
+        Returns:
+            A dict with `score`, `start`, `end` and `answer`; a list of them for `top_k` above 1;
+            a list of either for several questions.
+
+        Raises:
+            DataError: a question or a context is missing, empty, or no valid Unicode.
+            RecipeError: there is no such option, or its value is out of range.
+        """
+        return call(self, inputs, options)
+
     def stream(
         self, asked: Iterable[tuple[str, Texts]], *, top_k: int = 1
     ) -> Iterator[tuple[Answer, ...]]:
@@ -204,10 +224,15 @@ class Reader:
         )
 
     def decode(
-        self, windows: Windows, *, n_best: int = 20, max_answer_length: int | None = None
+        self,
+        windows: Windows,
+        *,
+        n_best: int = 20,
+        max_answer_length: int | None = None,
+        batch_size: int | None = None,
     ) -> list[Prediction]:
         """Score windows and decode the exact n-best spans of each example, in order."""
-        scored = score_windows(self.backend, windows, batch_size=self.batch_size)
+        scored = score_windows(self.backend, windows, batch_size=batch_size or self.batch_size)
         return decode_all(
             windows,
             scored.scores,

@@ -196,7 +196,7 @@ class Windows:
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[TokenizedText]:
     """Tokenise texts without special tokens."""
-    encodings = _backend(tokenizer).encode_batch(list(texts), add_special_tokens=False)
+    encodings = whole_texts(tokenizer).encode_batch(list(texts), add_special_tokens=False)
     return [
         _trimmed(text, np.array(e.ids, np.int64), np.array(e.offsets, np.int64).reshape(-1, 2))
         for text, e in zip(texts, encodings, strict=True)
@@ -205,11 +205,11 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[TokenizedText]:
 
 def _question_ids(tokenizer: Any, questions: Sequence[str], longest: int) -> list[Ints]:
     """Token ids of questions, cut; nobody asks for their offsets, which take time to find."""
-    encodings = _backend(tokenizer).encode_batch_fast(list(questions), add_special_tokens=False)
+    encodings = whole_texts(tokenizer).encode_batch_fast(list(questions), add_special_tokens=False)
     return [np.array(encoding.ids[:longest], np.int64) for encoding in encodings]
 
 
-def _backend(tokenizer: Any) -> Any:
+def whole_texts(tokenizer: Any) -> Any:
     """What the tokenizer itself calls, set to whole texts; its next call sets it anew."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()

@@ -1,0 +1,131 @@
+"""What benchmarks share: runs in turn, peers in processes of their own, conditions, limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spanqa.environment import cpu_name
+
+ROOT = Path(__file__).parent.parent
+PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+"""`make peers` installs it; see there for the packages and their versions."""
+DATA = Path(os.environ.get("SPANQA_DATA", ROOT.parent / "shared" / "data"))
+
+
+class Peer:
+    """A script under `peers/`, run by the peers' Python: one JSON line in, one out.
+
+    It measures its own time, so that starting it and talking to it are not counted.
+    """
+
+    def __init__(self, script: str, *arguments: str | Path) -> None:
+        if not PEER_PYTHON.exists():
+            raise SystemExit("the peers are not installed: run `make peers` first")
+        self.process = subprocess.Popen(
+            [PEER_PYTHON, ROOT / "benchmarks" / "peers" / script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"},
+        )
+
+    def ask(self, job: str, **values: Any) -> dict[str, Any]:
+        """Run one job and return what the script prints for it.
+
+        Raises:
+            SystemExit: the script has ended, having said why on standard error.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"job": job, **values}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the peer ended during {job!r}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def in_turn(runs: Mapping[str, Callable[[], float]], turns: int) -> dict[str, float]:
+    """Median of the seconds that each returns, run in turn so that all meet the same load."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(turns):
+        for name, run in runs.items():
+            taken[name].append(run())
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def alternate(
+    runs: Mapping[str, Callable[[], object]], seconds_each: float, turns: int
+) -> dict[str, float]:
+    """Median seconds of one call of each, the quick ones repeated up to `seconds_each` a turn."""
+    repeats = {}
+    for name, run in runs.items():
+        run()  # first calls allocate
+        repeats[name] = max(1, round(seconds_each / seconds_of(run)))
+
+    def mean(run: Callable[[], object], times: int) -> float:
+        return seconds_of(lambda: [run() for _ in range(times)]) / times
+
+    return in_turn({name: partial(mean, runs[name], n) for name, n in repeats.items()}, turns)
+
+
+def matmul_rate(size: int = 2048) -> float:
+    """Float32 operations a second of a large matrix product: what the processor can do."""
+    a = torch.randn(size, size)
+    return 2 * size**3 / alternate({"product": lambda: a @ a}, 0.0, 5)["product"]
+
+
+def copy_rate(megabytes: int = 256) -> float:
+    """Bytes a second that a large copy moves, read and written."""
+    a = np.ones(megabytes << 20, np.uint8)
+    b = np.empty_like(a)
+    return 2 * a.nbytes / alternate({"copy": lambda: np.copyto(b, a)}, 0.0, 5)["copy"]
+
+
+def print_conditions(packages: Sequence[str] = ("torch", "transformers", "numpy")) -> None:
+    """Machine, load and versions, one a line."""
+    print(f"cpu      {cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"load     {os.getloadavg()[0]:.1f} (1 minute average at the start)")
+    print(f"python   {platform.python_version()}")
+    print("packages " + ", ".join(f"{name} {version(name)}" for name in packages))
+
+
+def print_row(what: str, ours: float, peer: float, target: float | None = None) -> None:
+    """One line: seconds of both, their ratio, and the ratio wanted."""
+    ratio = peer / ours
+    aim = ""
+    if target is not None:
+        aim = f"   target {target:g}x" + ("" if ratio >= target else ": missed")
+    print(f"{what:<52}{_seconds(ours):>11}{_seconds(peer):>11}{ratio:>8.1f}x{aim}", flush=True)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
