@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile --constraint constraints.tx
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench docs wheel test-wheel clean
+.PHONY: help install demo test check peers bench docs wheel test-wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,14 @@ check: $(STAMP) ## format, lint, types, generated documentation
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
-bench: $(STAMP) ## measure speed beside the peers
+peers: .venv-peers/.installed ## install what the benchmarks compare with, apart
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --no-compile --requirement $<
+	touch $@
+
+bench: $(STAMP) peers ## measure speed beside the peers
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.windows $(SPANQA_DATA)/squad2/dev-v2.0.json
 	$(BIN)/python -m benchmarks.score $(SPANQA_DATA)

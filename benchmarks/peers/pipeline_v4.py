@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import torch
+from lines import serve
 from transformers import pipeline
 
 
@@ -40,14 +41,5 @@ class Answering:
         return {"seconds": last - begin, "latencies": latencies, "answers": found}
 
 
-def main() -> None:
-    answering = Answering(sys.argv[1])
-    answer, sys.stdout = sys.stdout, sys.stderr  # whatever it prints is not an answer
-    for line in sys.stdin:
-        values = json.loads(line)
-        assert values.pop("job") == "answer"
-        print(json.dumps(answering.answer(**values)), file=answer, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve({"answer": Answering(sys.argv[1]).answer})

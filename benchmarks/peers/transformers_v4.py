@@ -11,10 +11,10 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from lines import serve
 from transformers import BertTokenizer
 from transformers.data.metrics.squad_metrics import compute_predictions_logits, squad_evaluate
 from transformers.data.processors.squad import (
@@ -85,19 +85,8 @@ class Tools:
         return {"seconds": time.perf_counter() - begin, "figures": figures}
 
 
-def main() -> None:
-    tools = Tools(*sys.argv[1:])
-    jobs: dict[str, Callable[..., dict[str, Any]]] = {
-        "read": tools.read,
-        "windows": tools.windows,
-        "decode": tools.decode,
-        "score": tools.score,
-    }
-    answer, sys.stdout = sys.stdout, sys.stderr  # whatever they print is not an answer
-    for line in sys.stdin:
-        values = json.loads(line)
-        print(json.dumps(jobs[values.pop("job")](**values)), file=answer, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    tools = Tools(*sys.argv[1:])
+    serve(
+        {"read": tools.read, "windows": tools.windows, "decode": tools.decode, "score": tools.score}
+    )
