@@ -51,8 +51,7 @@ peers: .venv-peers/.installed ## install what the benchmarks compare with, apart
 
 bench: $(STAMP) peers ## measure speed beside the peers
 	$(BIN)/python -m benchmarks.heads
-	$(BIN)/python -m benchmarks.windows $(SPANQA_DATA)/squad2/dev-v2.0.json
-	$(BIN)/python -m benchmarks.score $(SPANQA_DATA)
+	$(BIN)/python -m benchmarks.tools --data $(SPANQA_DATA)
 
 docs: $(STAMP) ## regenerate the command-line reference
 	$(BIN)/python docs/generate.py

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from numpy.typing import NDArray
 
-from spanqa.decoding import Floats
 from spanqa.model import SpanQAModel
+from spanqa.windows import Floats
 
 Arrays = Mapping[str, NDArray[Any]]
 """`input_ids`, `attention_mask`, `context_mask` and perhaps `token_type_ids`, each (B, L)."""

@@ -19,11 +19,11 @@ from scipy.optimize import minimize_scalar
 
 from spanqa.abstention import ALWAYS, count_levels
 from spanqa.data import fingerprint
-from spanqa.decoding import Floats, WindowScores, decode_all, log_partition, span_odds
+from spanqa.decoding import WindowScores, decode_all, log_partition, span_odds
 from spanqa.metrics import best_thresholds, evaluate, question_scores
 from spanqa.records import from_json, parse
 from spanqa.run import Calibration
-from spanqa.windows import TokenizedText, Windows
+from spanqa.windows import Floats, TokenizedText, Windows
 
 if TYPE_CHECKING:
     from spanqa.model import SpanQAConfig

@@ -24,12 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spanqa.windows import TokenizedText, Windows
-
-Floats = NDArray[np.float32]
-Tokens = NDArray[np.int64]
+from spanqa.windows import Floats, Ints, TokenizedText, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,12 @@ class WindowScores:
     """(C,)"""
     unit: float
     null: float
+
+    def odds(self, first: int, last: int) -> float:
+        """Log-odds of a span of tokens of the whole text that lies in this window."""
+        i, j = first - self.begin, last - self.begin
+        unit = self.unit if i == j else 0.0
+        return float(self.start[i] + self.end[j] + unit - self.null)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Prediction:
     null_probability: float
 
 
-def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Tokens, Tokens]:
+def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Ints, Ints]:
     """The highest-scoring span (i, j), i <= j, of each window by itself, of any length; O(L).
 
     What is left of an answer without its question's other windows, word edges and n-best: for the
@@ -105,31 +107,36 @@ def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int
     if not tokens:
         return np.empty((0, 1), np.float32)
     longest = min(longest, tokens)
+    never_starts, never_ends = text.closed
+    bands = [_band(window, never_starts, never_ends, longest) for window in windows]
+    if len(bands) == 1 and len(bands[0]) == tokens:  # most texts are one window
+        return bands[0]
     odds = np.full((tokens, longest), -np.inf, np.float32)
-    for window in windows:
-        size = len(window.start)
-        if not size:
-            continue
-        padded = np.full(size + longest - 1, -np.inf, np.float32)
-        padded[:size] = window.end
-        band = window.start[:, None] + np.lib.stride_tricks.sliding_window_view(padded, longest)
-        band[:, 0] += window.unit
-        band -= window.null
-        seen = odds[window.begin : window.begin + size]
+    for window, band in zip(windows, bands, strict=True):
+        seen = odds[window.begin : window.begin + len(band)]
         np.maximum(seen, band, out=seen)
-    may_start, may_end = text.edges()
-    odds[~may_start] = -np.inf
-    ends = np.zeros(tokens + longest - 1, bool)
-    ends[:tokens] = may_end
-    odds[~np.lib.stride_tricks.sliding_window_view(ends, longest)[:tokens]] = -np.inf
     return odds
+
+
+def _band(window: WindowScores, never_starts: Floats, never_ends: Floats, longest: int) -> Floats:
+    """(C, K) log-odds of the spans that a window sees."""
+    size = len(window.start)
+    part = slice(window.begin, window.begin + size)
+    padded = np.full(size + longest - 1, -np.inf, np.float32)
+    np.add(window.end, never_ends[part], out=padded[:size])
+    # Row i is padded[i : i + K]; sliding_window_view would take longer than the sums.
+    ends = np.ndarray((size, longest), np.float32, padded, strides=(4, 4))
+    band: Floats = (window.start + never_starts[part])[:, None] + ends
+    band[:, 0] += window.unit
+    band -= window.null
+    return band
 
 
 def log_partition(odds: Floats, temperature: float = 1.0) -> float:
     """Log of 1 + sum of exp(odds / temperature), the normaliser of one question."""
-    scaled = odds.ravel().astype(np.float64) / temperature
-    top = max(0.0, float(scaled.max(initial=0.0)))
-    return top + float(np.log(np.exp(-top) + np.exp(scaled - top).sum()))
+    top = max(0.0, float(odds.max(initial=0.0)))
+    total = np.exp((odds - top) / np.float32(temperature)).sum(dtype=np.float64)
+    return top / temperature + math.log(math.exp(-top / temperature) + total)
 
 
 def decode(
@@ -155,36 +162,54 @@ def decode(
     """
     odds = span_odds(text, windows, max_answer_length)
     log_z = log_partition(odds, temperature)
-    flat = odds.ravel()
-    cells = np.flatnonzero(np.isfinite(flat))
-    if n_best < len(cells):  # a tie at the edge is settled below, not by the partition
-        cells = cells[flat[cells] >= np.partition(flat[cells], -n_best)[-n_best]]
-    top = cells[np.argsort(-flat[cells], kind="stable")][:n_best]
-    spans = []
-    for cell in top.tolist():
-        first, more = divmod(cell, odds.shape[1])
-        start, end = int(text.starts[first]), int(text.ends[first + more])
-        score = float(flat[cell])
-        chance = math.exp(score / temperature - log_z)
-        seen = _window(text, windows, first, first + more)
-        spans.append(Span(context[start:end], start, end, score, chance, seen))
+    cells = _best_cells(odds.ravel(), n_best)
+    scores = odds.ravel()[cells]
+    first, more = np.divmod(cells, odds.shape[1])
+    last = first + more
+    chances = np.exp(scores.astype(np.float64) / temperature - log_z)
+    spans = tuple(
+        Span(context[start:end], start, end, score, chance, seen)
+        for start, end, score, chance, seen in zip(
+            text.starts[first].tolist(),
+            text.ends[last].tolist(),
+            scores.tolist(),
+            chances.tolist(),
+            _windows_of(text, windows, first.tolist(), last.tolist()),
+            strict=True,
+        )
+    )
     null_odds = -spans[0].odds if spans else math.inf
-    return Prediction(id, tuple(spans), null_odds, math.exp(-log_z))
+    return Prediction(id, spans, null_odds, math.exp(-log_z))
 
 
-def _window(
-    text: TokenizedText, windows: Sequence[WindowScores], first: int, last: int
-) -> tuple[int, int]:
-    """Character offsets of the window that gives the span of tokens first .. last its odds."""
+def _best_cells(flat: Floats, n_best: int) -> Ints:
+    """Where the n best finite values are, best first, the leftmost first among equals."""
+    if n_best == 1 and flat.size:
+        best = int(flat.argmax())
+        return np.array([best] if np.isfinite(flat[best]) else [], np.int64)
+    edge = np.float32(np.finfo(np.float32).min)
+    if n_best < flat.size:  # a tie at the edge is settled below, not by the partition
+        edge = max(edge, np.partition(flat, -n_best)[-n_best])
+    cells = np.flatnonzero(flat >= edge)
+    return cells[np.argsort(-flat[cells], kind="stable")][:n_best]
 
-    def odds(window: WindowScores) -> float:
-        i, j = first - window.begin, last - window.begin
-        unit = window.unit if i == j else 0.0
-        return float(window.start[i] + window.end[j] + unit - window.null)
 
-    seeing = [w for w in windows if w.begin <= first and last < w.begin + len(w.start)]
-    best = max(seeing, key=odds) if len(seeing) > 1 else seeing[0]
-    return int(text.starts[best.begin]), int(text.ends[best.begin + len(best.start) - 1])
+def _windows_of(
+    text: TokenizedText, windows: Sequence[WindowScores], first: list[int], last: list[int]
+) -> list[tuple[int, int]]:
+    """For each span of tokens first .. last, the characters of the window that gives its odds."""
+
+    def characters(window: WindowScores) -> tuple[int, int]:
+        end = window.begin + len(window.start) - 1
+        return int(text.starts[window.begin]), int(text.ends[end])
+
+    if len(windows) == 1 and first:
+        return [characters(windows[0])] * len(first)
+    found = []
+    for i, j in zip(first, last, strict=True):
+        seeing = (w for w in windows if w.begin <= i and j < w.begin + len(w.start))
+        found.append(characters(max(seeing, key=lambda w: (w.odds(i, j), -w.begin))))
+    return found
 
 
 def decode_all(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from spanqa.errors import RecipeError
 from spanqa.recipe import WindowRecipe
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 PAD_TO_MULTIPLE = 8
 _SPACES = np.array([chr(code).isspace() for code in range(0x3002)])
 """By code point; the last, U+3001, stands for all after U+3000, none of which is white space."""
@@ -57,6 +59,12 @@ class TokenizedText:
         may_start[visible] = np.append(True, starts[1:] != starts[:-1])[: len(visible)]
         may_end[visible] = np.append(ends[1:] != ends[:-1], True)[-len(visible) :]
         return may_start, may_end
+
+    @cached_property
+    def closed(self) -> tuple[Floats, Floats]:
+        """(N,), (N,): 0 at the tokens that `edges` allows, -inf at the others."""
+        start, end = (np.where(may, 0.0, -np.inf).astype(np.float32) for may in self.edges())
+        return start, end
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,186 @@
+"""Time of windows, n-best answers and scoring: beside the tools that transformers had until 4.57.6.
+
+    python -m benchmarks.tools [--data DIR] [--turns N]
+
+DIR holds squad2/dev-v2.0.json, squad2/train-part.json and, in predictions/, a system's answers. All
+rows are over whole files; windows are cut on all cores by everyone. Beside the old tools stands what run_qa does: overflow windows of the fast tokenizer,
+and gold spans found by a loop over its offsets. Everything takes turns in one run. Needs the peers
+(`make peers`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure import DATA, Peer, in_turn, print_conditions, print_row, seconds_of
+from spanqa.data import Example, load
+from spanqa.decoding import WindowScores, decode_all
+from spanqa.metrics import evaluate, read_na_probs, read_predictions
+from spanqa.model import resolve_encoder
+from spanqa.recipe import WindowRecipe
+from spanqa.tokenizer import load_tokenizer
+from spanqa.windows import Windows, cut
+
+BATCH = 1000
+"""Questions that run_qa hands to the tokenizer at once."""
+SYSTEM = "distilbert-hiva-ijca"
+RECIPE = WindowRecipe()
+
+
+def own(examples: Sequence[Example], tokenizer: Any) -> Windows:
+    """Windows with labels; the token ids of each are made and dropped."""
+    windows = cut(examples, tokenizer, RECIPE)
+    for row in range(len(windows)):
+        windows.input_ids(row)
+    return windows
+
+
+def overflow(examples: Sequence[Example], tokenizer: Any) -> Iterator[tuple[Any, Any]]:
+    """The tokenizer's own windows, with the examples that they are of, batch by batch."""
+    for begin in range(0, len(examples), BATCH):
+        part = examples[begin : begin + BATCH]
+        yield (
+            part,
+            tokenizer(
+                [example.question for example in part],
+                [example.context for example in part],
+                truncation="only_second",
+                max_length=RECIPE.max_length,
+                stride=RECIPE.stride,
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+            ),
+        )
+
+
+def looped_label(
+    example: Example, offsets: Sequence[tuple[int, int]], parts: Sequence[int | None]
+) -> tuple[int, int]:
+    """First and last token of the first reference in one window; (0, 0) where it is not inside."""
+    if not example.answers:
+        return 0, 0
+    begin = parts.index(1)
+    end = len(parts) - 1 - parts[::-1].index(1)
+    answer = example.answers[0]
+    if offsets[begin][0] > answer.start or offsets[end][1] < answer.end:
+        return 0, 0
+    while begin < len(offsets) and offsets[begin][0] <= answer.start:
+        begin += 1
+    while offsets[end][1] >= answer.end:
+        end -= 1
+    return begin - 1, end + 1
+
+
+def run_qa_way(
+    examples: Sequence[Example], tokenizer: Any
+) -> tuple[list[NDArray[np.int64]], list[tuple[int, int]]]:
+    """Token ids and labels of all windows."""
+    ids: list[NDArray[np.int64]] = []
+    labels: list[tuple[int, int]] = []
+    for part, encoding in overflow(examples, tokenizer):
+        ids += [np.array(row) for row in encoding["input_ids"]]
+        labels += [
+            looped_label(part[example], encoding["offset_mapping"][row], encoding.sequence_ids(row))
+            for row, example in enumerate(encoding["overflow_to_sample_mapping"])
+        ]
+    return ids, labels
+
+
+def require_same(windows: Windows, examples: Sequence[Example], tokenizer: Any) -> None:
+    """A benchmark of two different things would say nothing."""
+    ids, labels = run_qa_way(examples, tokenizer)
+    same = len(ids) == len(windows) and all(
+        np.array_equal(windows.input_ids(row), ids[row])
+        and tuple(windows.labels[row].tolist()) == labels[row]
+        for row in range(len(windows))
+    )
+    if not same:
+        raise SystemExit("windows or labels differ from the tokenizer's own")
+
+
+def window_rows(what: str, file: Path, training: bool, peer: Peer, turns: int) -> None:
+    """Windows and labels of one file."""
+    tokenizer = load_tokenizer(resolve_encoder("offline"))
+    examples = load(file).examples
+    windows = own(examples, tokenizer)
+    require_same(windows, examples, tokenizer)
+    seconds = in_turn(
+        {
+            "own": lambda: seconds_of(lambda: own(examples, tokenizer)),
+            "run_qa": lambda: seconds_of(lambda: run_qa_way(examples, tokenizer)),
+        },
+        turns,
+    )
+    old = peer.ask("windows", training=training, threads=os.cpu_count())  # minutes, so once
+    print_row(f"windows, labels: {what}, old tools", seconds["own"], old["seconds"], 20)
+    print_row(f"windows, labels: {what}, as run_qa", seconds["own"], seconds["run_qa"], 5)
+
+
+def decoding_row(file: Path, peer: Peer, turns: int) -> None:
+    """Twenty best and final answers of all questions, from made-up scores."""
+    windows = cut(load(file).examples, load_tokenizer(resolve_encoder("offline")), RECIPE)
+    random = np.random.default_rng(0)
+    scores = []
+    for row in range(len(windows)):
+        window = windows[row]
+        start, end = random.normal(0, 3, (2, window.end - window.begin)).astype(np.float32)
+        scores.append(WindowScores(window.begin, start, end, 0.0, 0.0))
+    own = in_turn({"own": lambda: seconds_of(lambda: decode_all(windows, scores))}, turns)["own"]
+    theirs = peer.ask("decode", seed=0)
+    print_row("exact n-best of all of dev", own, theirs["seconds"], 20)
+
+
+def score_row(data: Path, peer: Peer, turns: int) -> None:
+    """Metrics of a system's answers, thresholds included."""
+    examples = load(data / "squad2" / "dev-v2.0.json", misaligned="keep").examples
+    files = {
+        "predictions": data / "predictions" / f"{SYSTEM}.pred.json",
+        "na_probs": data / "predictions" / f"{SYSTEM}.na_prob.json",
+    }
+    texts, na_probs = read_predictions(files["predictions"]), read_na_probs(files["na_probs"])
+    asked: Callable[[], Any] = partial(
+        peer.ask, "score", **{name: str(file) for name, file in files.items()}
+    )
+    theirs, ours = asked()["figures"], evaluate(examples, texts, na_probs=na_probs).as_dict()
+    differing = [key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]]
+    if differing:
+        raise SystemExit(f"figures differ: {differing}")
+    seconds = in_turn(
+        {
+            "own": lambda: seconds_of(lambda: evaluate(examples, texts, na_probs=na_probs)),
+            "peer": lambda: float(asked()["seconds"]),
+        },
+        turns,
+    )
+    print_row(f"metrics of {len(texts):,} answers", seconds["own"], seconds["peer"], 5)
+
+
+def main() -> None:
+    """All rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--turns", type=int, default=5)
+    args = parser.parse_args()
+    folder = resolve_encoder("offline")
+    dev, train = (args.data / "squad2" / name for name in ("dev-v2.0.json", "train-part.json"))
+    print_conditions(("transformers", "tokenizers", "numpy"))
+    print(f"{'':<52}{'spanqa':>11}{'peer':>11}{'ratio':>9}")
+    with Peer("transformers_v4.py", dev, folder) as peer:
+        peer.ask("read")
+        window_rows("dev", dev, False, peer, args.turns)
+        decoding_row(dev, peer, args.turns)
+        score_row(args.data, peer, args.turns)
+    with Peer("transformers_v4.py", train, folder) as peer:
+        window_rows("train-part", train, True, peer, args.turns)
+
+
+if __name__ == "__main__":
+    main()
