@@ -3,9 +3,9 @@
     python -m benchmarks.tools [--data DIR] [--turns N]
 
 DIR holds squad2/dev-v2.0.json, squad2/train-part.json and, in predictions/, a system's answers. All
-rows are over whole files; windows are cut on all cores by everyone. Beside the old tools stands what run_qa does: overflow windows of the fast tokenizer,
-and gold spans found by a loop over its offsets. Everything takes turns in one run. Needs the peers
-(`make peers`).
+rows are over whole files; everyone cuts windows on all cores. Beside the old tools stands what
+run_qa does: overflow windows of the fast tokenizer, and gold spans found by a loop over offsets.
+Everything takes turns in one run. Needs the peers (`make peers`).
 """
 
 from __future__ import annotations
