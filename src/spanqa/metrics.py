@@ -9,19 +9,20 @@ figures come from before. Strict mode repairs what the 2.0 script is known to ge
 
 from __future__ import annotations
 
-import math
-import re
-import string
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from spanqa import __version__
 from spanqa.data import Example
 from spanqa.errors import DataError, RecipeError
+from spanqa.matching import (
+    QuestionScore,
+    exact_match,
+    f1_score,
+    normalize_answer,
+    question_scores,
+    word_overlap,
+)
 from spanqa.predictions import (
     check_foreign,
     check_labelled,
@@ -30,6 +31,13 @@ from spanqa.predictions import (
     named,
     read_na_probs,
     read_predictions,
+)
+from spanqa.thresholds import (
+    AveragePrecision,
+    BestThresholds,
+    average_precisions,
+    best_thresholds,
+    left_to_right_sum,
 )
 
 __all__ = [
@@ -52,25 +60,6 @@ __all__ = [
     "signature",
 ]
 
-_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = frozenset({"a", "an", "the"})
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionScore:
-    """One question's score against its best-fitting reference."""
-
-    id: str
-    exact: float
-    """1 or 0."""
-    f1: float
-    """0 to 1: overlap of normalised tokens."""
-    has_answer: bool
-    """Whether the text holds an answer, by the references."""
-    answered: bool
-    """Whether the prediction is anything but the empty string."""
-
 
 @dataclass(frozen=True)
 class Figures:
@@ -82,28 +71,6 @@ class Figures:
     """Percent."""
     total: int
     """Questions."""
-
-
-@dataclass(frozen=True)
-class BestThresholds:
-    """What the best threshold would give. Fitted on the very questions it is measured on."""
-
-    exact: float
-    """Percent, with no answer given where the null score exceeds `exact_threshold`."""
-    exact_threshold: float
-    f1: float
-    """Percent, with no answer given where the null score exceeds `f1_threshold`."""
-    f1_threshold: float
-
-
-@dataclass(frozen=True)
-class AveragePrecision:
-    """Areas under the precision-recall curves of answering, by rising null score; percent."""
-
-    exact: float
-    f1: float
-    oracle: float
-    """As if every answerable question that is answered were answered rightly."""
 
 
 @dataclass(frozen=True)
@@ -175,70 +142,6 @@ class ScoresV1:
         return {"exact_match": self.overall.exact, "f1": self.overall.f1}
 
 
-def normalize_answer(text: str) -> str:
-    """Lower-case `text`, drop ASCII punctuation and English articles, join words by one space."""
-    text = text.lower().translate(_DROP_PUNCTUATION)
-    if text.isascii() and text.isprintable():  # only letters, digits and spaces are left
-        return " ".join([word for word in text.split() if word not in _ARTICLES])
-    return " ".join(_ARTICLE.sub(" ", text).split())
-
-
-def exact_match(reference: str, prediction: str) -> int:
-    """1 where both texts are equal once normalised, else 0."""
-    return int(normalize_answer(reference) == normalize_answer(prediction))
-
-
-def f1_score(reference: str, prediction: str) -> float:
-    """Harmonic mean of token precision and recall; 1 where both texts normalise to nothing."""
-    return _f1(normalize_answer(reference), normalize_answer(prediction))
-
-
-def _f1(reference: str, prediction: str) -> float:
-    """`f1_score` of normalised texts."""
-    if reference == prediction:
-        return 1.0
-    reference_words, words = reference.split(), prediction.split()
-    if set(words).isdisjoint(reference_words):
-        return 0.0
-    same = (Counter(words) & Counter(reference_words)).total()
-    precision = same / len(words)
-    recall = same / len(reference_words)
-    return (2 * precision * recall) / (precision + recall)
-
-
-def question_scores(
-    examples: Sequence[Example], predictions: Mapping[str, str], *, strict: bool = False
-) -> tuple[QuestionScore, ...]:
-    """Score each prediction as it stands, with no threshold applied.
-
-    References that normalise to nothing are skipped; with none left, only a prediction that
-    normalises to nothing is right. Questions without a prediction are left out. `strict` takes
-    nothing but the empty string as right on an unanswerable question.
-    """
-    scores: dict[str, QuestionScore] = {}  # of equal ids the last counts, as in the script
-    for example in examples:
-        prediction = predictions.get(example.id)
-        if prediction is not None:
-            scores[example.id] = _question_score(example, prediction, strict)
-    return tuple(scores.values())
-
-
-def _question_score(example: Example, prediction: str, strict: bool) -> QuestionScore:
-    answered = prediction != ""
-    if not example.answers:
-        right = float(not answered if strict else normalize_answer(prediction) == "")
-        return QuestionScore(example.id, right, right, False, answered)
-    predicted = normalize_answer(prediction)
-    texts = {answer.text for answer in example.answers}
-    if predicted and prediction in texts:  # the references need no normalising then
-        return QuestionScore(example.id, 1.0, 1.0, True, answered)
-    references = {normalize_answer(text) for text in texts} - {""} or {""}
-    if predicted in references:
-        return QuestionScore(example.id, 1.0, 1.0, True, answered)
-    f1 = max(_f1(reference, predicted) for reference in references) if predicted else 0.0
-    return QuestionScore(example.id, 0.0, f1, True, answered)
-
-
 def evaluate(
     examples: Sequence[Example],
     predictions: Mapping[str, str],
@@ -289,7 +192,7 @@ def evaluate(
         has_answer=_figures(has_answer) if has_answer else None,
         no_answer=_figures(no_answer) if no_answer else None,
         best=None if na_probs is None else best_thresholds(raw, na_probs, strict=strict),
-        average_precision=_average_precisions(raw, na_probs)
+        average_precision=average_precisions(raw, na_probs)
         if precision_recall and na_probs is not None and has_answer
         else None,
         threshold=threshold,
@@ -325,91 +228,9 @@ def _abstain(
 def _figures(scores: Sequence[QuestionScore]) -> Figures:
     total = len(scores)
     return Figures(
-        exact=100.0 * _sum([score.exact for score in scores]) / total,
-        f1=100.0 * _sum([score.f1 for score in scores]) / total,
+        exact=100.0 * left_to_right_sum([score.exact for score in scores]) / total,
+        f1=100.0 * left_to_right_sum([score.f1 for score in scores]) / total,
         total=total,
-    )
-
-
-def _sum(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Left-to-right sum in double precision, on every Python version."""
-    return float(np.add.accumulate(np.asarray(values, dtype=np.float64))[-1])
-
-
-def best_thresholds(
-    scores: Sequence[QuestionScore], na_probs: Mapping[str, float], *, strict: bool = False
-) -> BestThresholds:
-    """Best exact match and F1 over all thresholds on the null score; O(n log n).
-
-    As in the script: beginning with no answer anywhere, questions are answered by rising
-    `na_probs` (equal ones in the mapping's order) and the first best point is taken. The script
-    allows a point between questions of equal score and calls the starting point 0; `strict`
-    allows only what a threshold can bring about, so that `evaluate` at the threshold gives the
-    figure, for any kind of null score.
-
-    Args:
-        scores: Raw scores, as `question_scores` gives them.
-        na_probs: Question id -> null score: probability or log-odds.
-        strict: See above.
-
-    Raises:
-        DataError: There are no scores, or one has no null score.
-    """
-    if not scores:
-        raise DataError("There is no scored question to fit a threshold on.")
-    check_missing({score.id for score in scores}, na_probs, "null score")
-    ordered, na = _by_null_score(scores, na_probs)
-    allowed = _group_ends(na) if strict else np.arange(len(na))
-    first = 0.0
-    if strict and na[0] <= 0.0:  # 0 would let these questions through
-        first = math.nextafter(float(na[0]), -math.inf)
-
-    def sweep(gains: list[float]) -> tuple[float, float]:
-        start = float(sum(not score.has_answer for score in ordered))
-        points = np.add.accumulate(np.array([start, *gains]))[np.append(0, allowed + 1)]
-        best = int(points.argmax())
-        threshold = na_probs[ordered[allowed[best - 1]].id] if best else first
-        return 100.0 * float(points[best]) / len(ordered), threshold
-
-    losses = [-float(score.answered) for score in ordered]
-    exact = [s.exact if s.has_answer else loss for s, loss in zip(ordered, losses, strict=True)]
-    f1 = [s.f1 if s.has_answer else loss for s, loss in zip(ordered, losses, strict=True)]
-    return BestThresholds(*sweep(exact), *sweep(f1))
-
-
-def _by_null_score(
-    scores: Sequence[QuestionScore], na_probs: Mapping[str, float]
-) -> tuple[list[QuestionScore], NDArray[np.float64]]:
-    """Scores by rising null score, and those null scores; ties stay in the mapping's order."""
-    by_id = {score.id: score for score in scores}
-    known = [(by_id[id_], value) for id_, value in na_probs.items() if id_ in by_id]
-    na = np.array([value for _, value in known], dtype=np.float64)
-    order = np.argsort(na, kind="stable")
-    return [known[i][0] for i in order], na[order]
-
-
-def _group_ends(values: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Index of the last of each run of equal values."""
-    return np.flatnonzero(np.append(values[1:] != values[:-1], True))
-
-
-def _average_precisions(
-    scores: Sequence[QuestionScore], na_probs: Mapping[str, float]
-) -> AveragePrecision:
-    ordered, na = _by_null_score(scores, na_probs)
-    ends = _group_ends(na)
-    answerable = sum(score.has_answer for score in scores)
-
-    def average(right: list[float]) -> float:
-        true_positives = np.add.accumulate(np.array(right))[ends]
-        precision = true_positives / (ends + 1)
-        recall = true_positives / answerable
-        return 100.0 * _sum(precision * np.diff(recall, prepend=0.0))
-
-    return AveragePrecision(
-        exact=average([score.exact if score.has_answer else 0.0 for score in ordered]),
-        f1=average([score.f1 if score.has_answer else 0.0 for score in ordered]),
-        oracle=average([float(score.has_answer) for score in ordered]),
     )
 
 
@@ -441,9 +262,11 @@ def evaluate_v1(
             references = {normalize_answer(text) for text in {a.text for a in example.answers}}
             exact[i] = float(predicted in references)
             # Unlike the 2.0 script, this one finds no overlap between two empty texts.
-            f1[i] = max(_f1(r, predicted) for r in references) if predicted else 0.0
+            f1[i] = max(word_overlap(r, predicted) for r in references) if predicted else 0.0
     total = len(examples)
-    figures = Figures(100.0 * _sum(exact) / total, 100.0 * _sum(f1) / total, total)
+    figures = Figures(
+        100.0 * left_to_right_sum(exact) / total, 100.0 * left_to_right_sum(f1) / total, total
+    )
     return ScoresV1(figures, tuple(e.id for e in examples if e.id not in predictions), strict)
 
 
