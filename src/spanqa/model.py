@@ -147,7 +147,7 @@ class SpanQAModel(PreTrainedModel):
         context_mask: Tensor,
         token_type_ids: Tensor | None = None,
     ) -> Potentials:
-        """Score all spans of each window, without the partition function; as `forward` otherwise."""
+        """Score all spans of each window, as `forward` does, without the partition function."""
         return self.head.spans(
             self._hidden(input_ids, attention_mask, token_type_ids), context_mask
         )
