@@ -23,8 +23,7 @@ from spanqa.loading import UNUSABLE
 from spanqa.model import SpanQAModel
 
 OPSET = 18
-"""Of ONNX: what the exporter of torch is written for; it takes attention apart, which ONNX Runtime
-runs no slower than the operator for it that opset 23 brought."""
+"""Of ONNX; the exporter of torch is written for it."""
 
 
 class Scorer(nn.Module):
