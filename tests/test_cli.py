@@ -33,6 +33,7 @@ COMMANDS = (
     "check",
     "compare",
     "evaluate",
+    "export",
     "predict",
     "report",
     "score",

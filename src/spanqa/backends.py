@@ -68,10 +68,5 @@ class TorchBackend:
         device = self.model.device
         inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            scores = self.model(**inputs).scores
-        return BatchScores(
-            *(
-                part.float().cpu().numpy()
-                for part in (scores.start, scores.end, scores.unit, scores.null)
-            )
-        )
+            scores = self.model.spans(**inputs)
+        return BatchScores(*(part.float().cpu().numpy() for part in scores))

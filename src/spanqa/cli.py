@@ -102,6 +102,7 @@ def evaluate(
     output: MaybeOutput = None,
     batch_size: PositiveInt = 8,
     min_precision: float | None = None,
+    backend: str = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Answer the questions of labelled data; print the official metrics and how far to trust them.
@@ -114,13 +115,21 @@ def evaluate(
         batch_size: Windows of the longest kind in a batch.
         min_precision: Give only answers of which at least this share are right, as far as the
             calibration questions can show it.
+        backend: What runs the model: auto (the fastest that was measured on this CPU), torch,
+            torch-bf16, or an export beside the model: onnx, onnx-int8, openvino, openvino-int8.
         as_json: Print JSON with the official script's keys, and nothing else.
     """
     from spanqa import console, evaluation
 
     found = evaluation.evaluate(
-        model, data, output=output, batch_size=batch_size, min_precision=min_precision
+        model,
+        data,
+        output=output,
+        batch_size=batch_size,
+        min_precision=min_precision,
+        backend=backend,
     )
+    console.print_backend(found.backend)
     if found.calibrated_on_these:
         _complain(f"{model} was calibrated on these very questions; its figures flatter it")
     _print_scores(found.scores, as_json)
@@ -137,6 +146,7 @@ def predict(
     output: Output,
     batch_size: PositiveInt = 8,
     min_precision: float | None = None,
+    backend: str = "auto",
 ) -> None:
     """Answer the questions of data and write the answers to files.
 
@@ -147,10 +157,15 @@ def predict(
         batch_size: Windows of the longest kind in a batch.
         min_precision: Give only answers of which at least this share are right, as far as the
             calibration questions can show it.
+        backend: What runs the model: auto (the fastest that was measured on this CPU), torch,
+            torch-bf16, or an export beside the model: onnx, onnx-int8, openvino, openvino-int8.
     """
     from spanqa import console, evaluation
 
-    evaluation.predict(model, data, output, batch_size=batch_size, min_precision=min_precision)
+    used = evaluation.predict(
+        model, data, output, batch_size=batch_size, min_precision=min_precision, backend=backend
+    )
+    console.print_backend(used)
     files = ("predictions.json", "nbest_predictions.json", "null_odds.json")
     console.print_paths(output / name for name in files)
 
@@ -193,6 +208,54 @@ def calibrate(
 
 
 @app.command
+def export(
+    model: str = "default",
+    /,
+    *,
+    format: Literal["onnx", "openvino"],
+    int8: bool = False,
+    data: str,
+    questions: PositiveInt = 500,
+    output: MaybeOutput = None,
+    min_agreement: float | None = None,
+    max_em_loss: float | None = None,
+    batch_size: PositiveInt = 8,
+) -> None:
+    """Export a model for ONNX Runtime or OpenVINO, and keep it if it answers as the model does.
+
+    Args:
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
+        format: What is to run it.
+        int8: Quantise the encoder to eight bits.
+        data: Labelled questions to compare on: a SQuAD JSON, JSONL, CSV or Parquet file, or a hub
+            id with its split.
+        questions: How many of them, drawn with a fixed seed.
+        output: Folder to write, which is all that answering needs; `exports/` and the format's name
+            in the model's own if left out.
+        min_agreement: Least share of questions answered as torch does in fp32; 0.999, and 0.97 for
+            int8 and bf16.
+        max_em_loss: Most points of exact match that may be lost; 0.1, and 0.3 for int8 and bf16.
+        batch_size: Windows of the longest kind in a batch.
+    """
+    from spanqa import console
+    from spanqa.export import export as write
+
+    folder, manifest = write(
+        model,
+        format=format,
+        int8=int8,
+        data=data,
+        questions=questions,
+        output=output,
+        min_agreement=min_agreement,
+        max_em_loss=max_em_loss,
+        batch_size=batch_size,
+    )
+    console.print_trials(manifest)
+    console.print_paths([folder])
+
+
+@app.command
 def ask(
     model: str = "default",
     /,
@@ -201,6 +264,7 @@ def ask(
     context: Annotated[str, Parameter(allow_leading_hyphen=True)],
     top_k: PositiveInt = 1,
     min_precision: float | None = None,
+    backend: str = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about a text.
@@ -212,15 +276,17 @@ def ask(
         top_k: Answers shown for each question.
         min_precision: Give only answers of which at least this share are right, as far as the
             calibration questions can show it.
+        backend: What runs the model: auto (the fastest that was measured on this CPU), torch,
+            torch-bf16, or an export beside the model: onnx, onnx-int8, openvino, openvino-int8.
         as_json: Print JSON: a list of questions with their answers and character offsets.
     """
     text = _read_text(context)
     from spanqa import console
     from spanqa.reader import Reader
 
-    found = Reader.from_pretrained(model, min_precision=min_precision).answer(
-        question, text, top_k=top_k
-    )
+    reader = Reader.from_pretrained(model, backend=backend, min_precision=min_precision)
+    console.print_backend(reader.backend.name)
+    found = reader.answer(question, text, top_k=top_k)
     if as_json:
         console.print_json(
             [

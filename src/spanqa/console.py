@@ -19,6 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from spanqa.answer import Answer
     from spanqa.check import Findings, Lengths
+    from spanqa.manifest import Manifest
     from spanqa.reliability import Reliability
     from spanqa.run import Calibration
 
@@ -181,6 +182,29 @@ def _print_lengths(lengths: Lengths) -> None:
         table.add_row(f"{bin.low + 1}-{bin.high}", f"{bin.count:,}", bar)
     _print(table)
     _print(Text(f"longest {lengths.longest:,}; {lengths.longer:,} above {lengths.max_length}"))
+
+
+def print_backend(name: str) -> None:
+    """Say on standard error what runs the model."""
+    print(f"backend: {name}", file=sys.stderr)
+
+
+def print_trials(manifest: Manifest) -> None:
+    """Print what the gate of an export measured, one column per backend."""
+    table = Table()
+    table.add_column(f"{manifest.gate.questions:,} questions")
+    for name in manifest.trials:
+        table.add_column(name, justify="right")
+    rows = {
+        "answered alike": [f"{trial.agreement:.1%}" for trial in manifest.trials.values()],
+        "exact match": [f"{trial.exact:.2f}" for trial in manifest.trials.values()],
+        "questions a second": [
+            f"{trial.questions_per_second:.1f}" for trial in manifest.trials.values()
+        ],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    _print(table)
 
 
 def print_paths(paths: Iterable[object]) -> None:

@@ -64,7 +64,7 @@ def span_potentials(
     prefix = ((inside - outside + more) * context).cumsum(-1)  # (B, L)
     start = begin - outside - prefix + edges + closed
     end = prefix + closed
-    return start, end, unit.expand(len(emissions))
+    return start, end, unit.expand(emissions.shape[0])
 
 
 def span_log_partition(start: Tensor, end: Tensor, unit: Tensor, null: Tensor) -> Tensor:

@@ -43,6 +43,16 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def computes_vnni() -> bool:
+    """Whether products of eight-bit numbers are added in 32 bits; processors other than x86 do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine().lower() not in ("x86_64", "amd64")
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    return not flags or bool(flags & {"avx512_vnni", "avx_vnni"})
+
+
 class PeakMemory:
     """Peak memory since it was made: resident on a CPU, allocated on a GPU."""
 

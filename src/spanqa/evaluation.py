@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from spanqa.abstention import Rule, rule_for
 from spanqa.calibration import calibrate as fit
 from spanqa.calibration import store
+from spanqa.choice import is_checkpoint
 from spanqa.data import Corpus, load, require_labels
 from spanqa.decoding import Prediction
 from spanqa.errors import ModelError
 from spanqa.figure import risk_coverage_curve
+from spanqa.manifest import EXPORTS, exports_of, is_export
 from spanqa.metrics import Scores
-from spanqa.model import SpanQAConfig
 from spanqa.prediction import figures, score_windows, write_predictions
 from spanqa.reader import BATCH_SIZE, Reader
-from spanqa.records import dump, read_json, write_atomic
+from spanqa.records import dump, write_atomic
 from spanqa.reliability import Reliability, reliability
 from spanqa.run import Calibration
 from spanqa.windows import Windows
@@ -33,6 +34,8 @@ class Evaluation:
     rule: Rule
     calibrated_on_these: bool
     """Whether the checkpoint was calibrated on these very questions, so that figures flatter."""
+    backend: str = ""
+    """Name of what ran the model."""
 
     def write(self, folder: Path) -> None:
         """Write predictions, n-best, null odds, reliability.json and risk_coverage.png."""
@@ -80,6 +83,7 @@ def evaluate(
     output: Path | None = None,
     batch_size: int = BATCH_SIZE,
     min_precision: float | None = None,
+    backend: str = "auto",
 ) -> Evaluation:
     """Answer labelled questions, score them officially, and write the predictions if wanted.
 
@@ -89,15 +93,19 @@ def evaluate(
         output: folder for what `Evaluation.write` writes.
         batch_size: windows of the longest kind in a batch.
         min_precision: as in `Reader`.
+        backend: as in `Reader.from_pretrained`.
 
     Raises:
         SpanQAError: model or data cannot be used, or the data has no answers to score by.
     """
     corpus = _labelled(data)
-    reader = Reader.from_pretrained(model, batch_size=batch_size, min_precision=min_precision)
+    reader = Reader.from_pretrained(
+        model, backend=backend, batch_size=batch_size, min_precision=min_precision
+    )
     windows = reader.windows(corpus.examples)
     seen = reader.calibration is not None and reader.calibration.fingerprint == corpus.fingerprint
     found = evaluate_windows(windows, reader.decode(windows), reader.rule, calibrated_on_these=seen)
+    found = replace(found, backend=reader.backend.name)
     if output is not None:
         found.write(output)
     return found
@@ -110,8 +118,12 @@ def predict(
     *,
     batch_size: int = BATCH_SIZE,
     min_precision: float | None = None,
-) -> None:
+    backend: str = "auto",
+) -> str:
     """Answer questions and write predictions, n-best and null odds into a folder.
+
+    Returns:
+        Name of the backend that ran the model.
 
     Args:
         model: folder or hub id of a checkpoint.
@@ -119,13 +131,17 @@ def predict(
         output: folder for the prediction files.
         batch_size: windows of the longest kind in a batch.
         min_precision: as in `Reader`.
+        backend: as in `Reader.from_pretrained`.
 
     Raises:
         SpanQAError: model or data cannot be used.
     """
     corpus = load(data, misaligned="keep")
-    reader = Reader.from_pretrained(model, batch_size=batch_size, min_precision=min_precision)
+    reader = Reader.from_pretrained(
+        model, backend=backend, batch_size=batch_size, min_precision=min_precision
+    )
     write_predictions(reader.predict(corpus.examples), output, reader.rule)
+    return reader.backend.name
 
 
 def calibrate(
@@ -151,8 +167,9 @@ def calibrate(
         SpanQAError: model or data cannot be used, or the model cannot be changed where it lies.
     """
     corpus = _labelled(data)
-    reader = Reader.from_pretrained(model, batch_size=batch_size)
-    if output is None and not _is_ours(Path(model)):
+    kind = "auto" if is_export(Path(model)) else "torch"
+    reader = Reader.from_pretrained(model, backend=kind, batch_size=batch_size)
+    if output is None and not is_checkpoint(Path(model)):
         raise ModelError(
             f"{model}: is not the folder of a spanqa checkpoint; name a folder for a calibrated "
             "copy with --output"
@@ -171,15 +188,14 @@ def calibrate(
     reader.config.min_precision = min_precision
     if output is None:
         config = reader.config.to_json_string()
-        write_atomic(Path(model) / "config.json", config.encode())
+        for folder in (
+            Path(model),
+            *(Path(model) / EXPORTS / kind for kind in exports_of(Path(model))),
+        ):
+            write_atomic(folder / "config.json", config.encode())
     else:
         reader.save_pretrained(output)
     return calibration
-
-
-def _is_ours(folder: Path) -> bool:
-    path = folder / "config.json"
-    return path.is_file() and read_json(path).get("model_type") == SpanQAConfig.model_type
 
 
 def _labelled(data: str) -> Corpus:

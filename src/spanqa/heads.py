@@ -13,7 +13,7 @@ Axes: B windows, L tokens, H hidden units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,19 @@ from spanqa.errors import ModelError
 
 CLS = 0
 """Position whose logits score "no answer" in the heads that have no chain."""
+
+
+class Potentials(NamedTuple):
+    """`SpanScores` without the partition function: all that answering needs."""
+
+    start: Tensor
+    """(B, L)"""
+    end: Tensor
+    """(B, L)"""
+    unit: Tensor
+    """(B,)"""
+    null: Tensor
+    """(B,)"""
 
 
 @dataclass
@@ -67,19 +80,29 @@ class SpanHead(nn.Module):
             context_mask: (B, L) true on context tokens, an unbroken run in each row.
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = self.classifier(hidden.to(self.classifier.weight.dtype))
-            wide = logits if logits.dtype == torch.float64 else logits.float()
-            start, end, unit, null, log_z = self.potentials(wide, context_mask)
-        closed = torch.where(context_mask, 0.0, -torch.inf)
-        return SpanScores(start + closed, end + closed, unit, null, log_z)
+            logits = self._logits(hidden)
+            found = self.potentials(logits, context_mask)
+            log_z = self.log_partition(logits, context_mask, found)
+        return SpanScores(*_closed(found, context_mask), log_z)
 
-    def potentials(
-        self, logits: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, L, outputs) -> start, end, unit, null, log_z, masked with `crf.MASKED`."""
+    def spans(self, hidden: Tensor, context_mask: Tensor) -> Potentials:
+        """The same without the partition function, which only training asks for."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _closed(self.potentials(self._logits(hidden), context_mask), context_mask)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(hidden.to(self.classifier.weight.dtype))
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def potentials(self, logits: Tensor, mask: Tensor) -> Potentials:
+        """(B, L, outputs) -> what answering needs, masked with `crf.MASKED`."""
         raise ModelError(
             f"{type(self).__name__} is not a head by itself; take one of {sorted(HEADS)}"
         )
+
+    def log_partition(self, logits: Tensor, mask: Tensor, found: Potentials) -> Tensor:
+        """(B,) over all spans and "no answer"."""
+        return span_log_partition(*found)
 
     def loss(self, scores: SpanScores, first: Tensor, last: Tensor) -> Tensor:
         """Mean negative log-likelihood of the gold spans; (0, 0) = no answer in this window."""
@@ -92,28 +115,23 @@ class SoftmaxHead(SpanHead):
     outputs = 2
     loss_scale = 0.5
 
-    def potentials(
-        self, logits: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def potentials(self, logits: Tensor, mask: Tensor) -> Potentials:
         """Logits as they are; "no answer" is both at [CLS]."""
-        start, end, null = _masked_logits(logits, mask)
+        null = logits[:, CLS].sum(-1)
+        start, end = logits.masked_fill(~mask[..., None], MASKED).unbind(-1)
+        return Potentials(start, end, torch.zeros_like(null), null)
+
+    def log_partition(self, logits: Tensor, mask: Tensor, found: Potentials) -> Tensor:
+        """(B,) of both softmaxes together."""
         with_cls = mask.index_fill(1, torch.tensor([CLS], device=mask.device), True)
-        log_z = logits.masked_fill(~with_cls[..., None], MASKED).logsumexp(1).sum(-1)
-        return start, end, torch.zeros_like(null), null, log_z
+        return logits.masked_fill(~with_cls[..., None], MASKED).logsumexp(1).sum(-1)
 
 
 class JointHead(SpanHead):
     """One softmax over all spans and "no answer"; parameters as in the softmax head."""
 
     outputs = 2
-
-    def potentials(
-        self, logits: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Logits as they are, normalised over all spans."""
-        start, end, null = _masked_logits(logits, mask)
-        unit = torch.zeros_like(null)
-        return start, end, unit, null, span_log_partition(start, end, unit, null)
+    potentials = SoftmaxHead.potentials
 
 
 class CRFHead(SpanHead):
@@ -125,37 +143,20 @@ class CRFHead(SpanHead):
         super().__init__(hidden_size)
         self.transitions = nn.Parameter(torch.zeros(len(TAGS), len(TAGS)))
 
-    def potentials(
-        self, logits: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def potentials(self, logits: Tensor, mask: Tensor) -> Potentials:
         """Emissions as single-span paths; "no answer" is the all-O path, 0."""
-        transitions = self.transitions.to(logits.dtype)
-        start, end, unit = span_potentials(logits, transitions, mask)
-        null = torch.zeros_like(unit)
-        return (
-            start,
-            end,
-            unit,
-            null,
-            self.log_partition(logits, transitions, mask, start, end, unit),
-        )
+        start, end, unit = span_potentials(logits, self.transitions.to(logits.dtype), mask)
+        return Potentials(start, end, unit, torch.zeros_like(unit))
 
-    def log_partition(
-        self, emissions: Tensor, transitions: Tensor, mask: Tensor, *span: Tensor
-    ) -> Tensor:
+    def log_partition(self, logits: Tensor, mask: Tensor, found: Potentials) -> Tensor:
         """(B,) over all tag paths, relative to the all-O path."""
-        return chain_log_partition(emissions, transitions, mask)
+        return chain_log_partition(logits, self.transitions.to(logits.dtype), mask)
 
 
 class SpanCRFHead(CRFHead):
     """The same chain, normalised over the paths that hold one span or none."""
 
-    def log_partition(
-        self, emissions: Tensor, transitions: Tensor, mask: Tensor, *span: Tensor
-    ) -> Tensor:
-        """(B,) over all single-span paths and the all-O path, relative to the latter."""
-        start, end, unit = span
-        return span_log_partition(start, end, unit, torch.zeros_like(unit))
+    log_partition = SpanHead.log_partition
 
 
 HEADS: dict[str, type[SpanHead]] = {
@@ -177,8 +178,7 @@ def make_head(name: str, hidden_size: int) -> SpanHead:
     return HEADS[name](hidden_size)
 
 
-def _masked_logits(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L, 2) -> start (B, L), end (B, L), null (B,)."""
-    null = logits[:, CLS].sum(-1)
-    start, end = logits.masked_fill(~mask[..., None], MASKED).unbind(-1)
-    return start, end, null
+def _closed(found: Potentials, mask: Tensor) -> Potentials:
+    """With minus infinity outside the context."""
+    closed = torch.where(mask, 0.0, -torch.inf)
+    return found._replace(start=found.start + closed, end=found.end + closed)

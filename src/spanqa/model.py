@@ -19,7 +19,7 @@ from transformers.utils.generic import ModelOutput
 
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
-from spanqa.heads import CRFHead, SpanScores, make_head
+from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
 from spanqa.loading import UNUSABLE, require_weights, weights_error
 from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
 
@@ -134,16 +134,33 @@ class SpanQAModel(PreTrainedModel):
             start_positions: (B,) gold first token; 0 = no answer in this window.
             end_positions: (B,) gold last token.
         """
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            inputs["token_type_ids"] = token_type_ids
-        hidden = self.encoder(**inputs)[0]  # (B, L, H)
-        if self.neck is not None:
-            hidden = self.neck(hidden)
+        hidden = self._hidden(input_ids, attention_mask, token_type_ids)
         scores = self.head(hidden, context_mask)
         if start_positions is None or end_positions is None:
             return SpanQAOutput(scores=scores)
         return SpanQAOutput(self.head.loss(scores, start_positions, end_positions), scores)
+
+    def spans(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        context_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> Potentials:
+        """Score all spans of each window, as `forward` does, without the partition function."""
+        return self.head.spans(
+            self._hidden(input_ids, attention_mask, token_type_ids), context_mask
+        )
+
+    def _hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    ) -> Tensor:
+        """(B, L, H), what the head reads."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        hidden: Tensor = self.encoder(**inputs)[0]
+        return hidden if self.neck is None else self.neck(hidden)
 
     @classmethod
     def from_encoder(

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import torch
-
 from spanqa.abstention import Rule, rule_for
 from spanqa.answer import Answer, rank
 from spanqa.backends import Backend, TorchBackend
 from spanqa.calibration import stored
+from spanqa.choice import load
 from spanqa.decoding import Prediction, decode_all
 from spanqa.errors import DataError, ModelError
 from spanqa.example import Example
@@ -20,7 +19,6 @@ from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
 from spanqa.recipe import WindowRecipe
 from spanqa.shipped import DEFAULT
-from spanqa.shipped import load as load_model
 from spanqa.windows import Windows, cut
 
 Texts = str | Sequence[str] | Mapping[str, str]
@@ -83,27 +81,29 @@ class Reader:
         name: str | Path = DEFAULT,
         *,
         revision: str | None = None,
+        backend: str = "auto",
         batch_size: int = BATCH_SIZE,
         min_precision: float | None = None,
     ) -> Reader:
         """Load one of our checkpoints or any `*ForQuestionAnswering` one, onto a GPU if any.
 
+        `reader.backend.name` says what runs it.
+
         Args:
-            name: folder or hub id; the reader that comes with spanqa if left out.
+            name: folder or hub id; the reader that comes with spanqa if left out; or a folder that
+                `spanqa export` wrote.
             revision: branch, tag or commit on the hub.
+            backend: one of `spanqa.choice.BACKENDS`; `auto` takes the fastest one measured here.
             batch_size: windows of the longest kind in a batch.
             min_precision: as in `Reader`.
 
         Raises:
-            ModelError: there is no such checkpoint, or it cannot be used.
-            MissingExtraError: the encoder of the one that comes with spanqa is not installed.
+            ModelError: there is no such checkpoint or export, or it cannot be used.
+            RecipeError: there is no such backend.
+            MissingExtraError: what it needs is not installed.
         """
-        model, tokenizer = load_model(str(name), revision)
-        torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
         return cls(
-            TorchBackend(model),
-            tokenizer,
-            model.config,
+            *load(str(name), revision, backend),
             batch_size=batch_size,
             min_precision=min_precision,
             name=str(name),

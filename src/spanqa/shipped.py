@@ -9,6 +9,7 @@ from torch import nn
 
 from spanqa.adapter import SETTINGS, Adapter
 from spanqa.loading import UNUSABLE, loading_error
+from spanqa.manifest import ANSWERING
 from spanqa.model import SpanQAConfig, SpanQAModel, resolve_encoder
 from spanqa.tokenizer import load_tokenizer
 
@@ -16,17 +17,11 @@ DEFAULT = "default"
 """Name of the reader that comes with spanqa; a folder of that name is `./default`."""
 SHIPPED = Path(__file__).parent / "readers" / "minilm"
 """Its adapter, for the encoder of the `offline` extra."""
-_ANSWERING = (
-    "max_length",
-    "stride",
-    "max_question_length",
-    "max_answer_length",
-    "temperature",
-    "null_threshold",
-    "min_precision",
-    "calibration",
-)
-"""Fields of `SpanQAConfig` that are not the encoder's."""
+
+
+def folder_of(name: str) -> Path:
+    """Where a model of that name lies, if it is no hub id."""
+    return SHIPPED if name == DEFAULT else Path(name)
 
 
 def load(name: str, revision: str | None = None) -> tuple[SpanQAModel, Any]:
@@ -41,7 +36,7 @@ def load(name: str, revision: str | None = None) -> tuple[SpanQAModel, Any]:
         ModelError: there is no such model, or it cannot be used.
         MissingExtraError: it needs the encoder of the `offline` extra, which is not installed.
     """
-    folder = SHIPPED if name == DEFAULT else Path(name)
+    folder = folder_of(name)
     if (folder / SETTINGS).is_file():
         return load_adapted(folder)
     return SpanQAModel.from_pretrained(name, revision=revision), load_tokenizer(name, revision)
@@ -63,7 +58,7 @@ def load_adapted(folder: Path) -> tuple[SpanQAModel, Any]:
         origin.encoder,
         config.head,
         revision=origin.revision,
-        **{name: getattr(config, name) for name in _ANSWERING},
+        **{name: getattr(config, name) for name in ANSWERING},
     )
     adapter.merge_into(model)
     nn.Module.eval(model)

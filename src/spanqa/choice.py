@@ -1,0 +1,178 @@
+"""Which backend answers for a checkpoint: torch, or an export that passed its gate.
+
+`auto` takes what was the fastest on this very kind of CPU, by the speeds that `spanqa export`
+measured in turn with torch; a speed from another CPU says nothing here. On a GPU torch answers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from spanqa.backends import Backend, TorchBackend
+from spanqa.environment import computes_vnni, cpu_name
+from spanqa.errors import ModelError, RecipeError
+from spanqa.loading import UNUSABLE, loading_error
+from spanqa.manifest import (
+    ANSWERING,
+    EXPORTS,
+    KINDS,
+    REFERENCE,
+    Manifest,
+    checkpoint_sha256,
+    exports_of,
+    is_export,
+)
+from spanqa.model import SpanQAConfig
+from spanqa.onnx_backend import FILE as ONNX_FILE
+from spanqa.onnx_backend import OnnxBackend
+from spanqa.openvino_backend import FILE as OPENVINO_FILE
+from spanqa.openvino_backend import OpenVINOBackend
+from spanqa.records import read_json
+from spanqa.shipped import folder_of
+from spanqa.shipped import load as load_model
+from spanqa.tokenizer import load_tokenizer
+
+BF16 = "torch-bf16"
+BACKENDS = ("auto", "torch", BF16, *KINDS)
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+class Loaded(NamedTuple):
+    """All that a `Reader` is made of."""
+
+    backend: Backend
+    tokenizer: Any
+    config: SpanQAConfig
+
+
+def load(name: str, revision: str | None = None, backend: str = "auto") -> Loaded:
+    """A checkpoint or an export, with what is to run it.
+
+    Args:
+        name: as `spanqa.shipped.load`, or a folder that `spanqa export` wrote.
+        revision: branch, tag or commit on the hub.
+        backend: one of `BACKENDS`.
+
+    Raises:
+        RecipeError: there is no such backend.
+        ModelError: the checkpoint has no such export, or an outdated or damaged one.
+        MissingExtraError: what runs it is not installed.
+    """
+    if backend not in BACKENDS:
+        raise RecipeError(f"backend {backend!r} is not known; give one of {', '.join(BACKENDS)}")
+    folder = folder_of(name)
+    if is_export(folder):
+        manifest = Manifest.load(folder)
+        if backend not in ("auto", manifest.kind):
+            raise ModelError(f"{name}: is an export for {manifest.kind}, not for {backend}")
+        return load_export(folder, manifest)
+    chosen = fastest(folder) if backend == "auto" else backend
+    if chosen not in KINDS:
+        return _load_torch(name, revision, bf16=chosen == BF16)
+    found = exports_of(folder).get(chosen)
+    again = f"run 'spanqa export {name} --format {chosen.replace('-int8', ' --int8')}'"
+    if found is None:
+        raise ModelError(f"{name}: has no {chosen} export; {again} first")
+    if not _is_current(folder, found):
+        raise ModelError(f"{name}: has changed since its {chosen} export; {again} again")
+    loaded = load_export(folder / EXPORTS / chosen, found)
+    _answer_as(folder, loaded.config)
+    return loaded
+
+
+def load_export(folder: Path, manifest: Manifest) -> Loaded:
+    """What `spanqa export` wrote into a folder, which is checked to be unchanged.
+
+    Raises:
+        ModelError: a file is damaged, or it was quantised for other processors.
+        MissingExtraError: what runs it is not installed.
+    """
+    manifest.verify(folder)
+    if manifest.quantization.get("reduce_range") is False and not computes_vnni():
+        raise ModelError(
+            f"{folder}: was quantised for processors with VNNI, and may overflow on this one; "
+            "export it here"
+        )
+    try:
+        config = SpanQAConfig.from_pretrained(folder, local_files_only=True)
+    except UNUSABLE as error:
+        raise loading_error(str(folder), "config.json", error) from error
+    return Loaded(open_export(folder, manifest), load_tokenizer(str(folder)), config)
+
+
+def open_export(folder: Path, manifest: Manifest) -> Backend:
+    """The backend of an export."""
+    if manifest.kind.startswith("onnx"):
+        return OnnxBackend(folder / ONNX_FILE, precision=manifest.precision)
+    return OpenVINOBackend(folder / OPENVINO_FILE, precision=manifest.precision)
+
+
+def _load_torch(name: str, revision: str | None, *, bf16: bool) -> Loaded:
+    model, tokenizer = load_model(name, revision)
+    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+    return Loaded(TorchBackend(model, bf16=bf16), tokenizer, model.config)
+
+
+def fastest(folder: Path) -> str:
+    """The backend that was the fastest on this kind of CPU, of those that are usable."""
+    best, ratio = "torch", 1.0
+    if torch.cuda.is_available():
+        return best
+    for kind, manifest in exports_of(folder).items():
+        speeds = _ratios(manifest)
+        if not speeds or find_spec(RUNTIMES[kind.partition("-")[0]]) is None:
+            continue
+        if not _is_current(folder, manifest):
+            warnings.warn(
+                f"{folder}: has changed since its {kind} export, which is not used; "
+                "run 'spanqa export' again",
+                stacklevel=4,
+            )
+            continue
+        for name, speed in speeds.items():
+            if speed > ratio:
+                best, ratio = name, speed
+    return best
+
+
+def _ratios(manifest: Manifest) -> dict[str, float]:
+    """Speed over torch's of what `auto` may take; empty where it was measured on another CPU.
+
+    Speeds of several exports were measured at different times, their ratios to torch can be
+    compared.
+    """
+    if manifest.cpu != cpu_name():
+        return {}
+    reference = manifest.trials[REFERENCE]
+    usable = {manifest.kind, *([BF16] if torch.cpu._is_avx512_bf16_supported() else [])}
+    return {
+        name: trial.questions_per_second / reference.questions_per_second
+        for name, trial in manifest.trials.items()
+        if name in usable and manifest.gate.bounds.admit(trial, reference)
+    }
+
+
+def _is_current(folder: Path, manifest: Manifest) -> bool:
+    return manifest.source_sha256 == checkpoint_sha256(folder)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder's config.json is one of ours, which holds temperature and threshold."""
+    path = folder / "config.json"
+    return path.is_file() and read_json(path).get("model_type") == SpanQAConfig.model_type
+
+
+def _answer_as(folder: Path, config: SpanQAConfig) -> None:
+    """Take over what the checkpoint's own config.json says of answering, the calibration above all.
+
+    A foreign checkpoint's says nothing of it.
+    """
+    if is_checkpoint(folder):
+        own = SpanQAConfig.from_pretrained(folder, local_files_only=True)
+        for name in ANSWERING:
+            setattr(config, name, getattr(own, name))
