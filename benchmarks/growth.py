@@ -9,20 +9,19 @@
     heads       loss and gradient of each head over 128 to 8,192 tokens, a batch of 8, and its best
                 answers
 
-Each size runs in a process of its own. Memory is the peak of resident memory above what the process
-held before, so small sizes, which fit into what it already had, show none. A slope is fitted to the
-logarithms of the three largest sizes: below them the cost of starting covers how time grows.
+Each size runs in a process of its own, forked from one that has imported everything. Memory is the
+peak of resident memory above what the process held before. A slope is fitted to the logarithms of
+the three largest sizes: below them the cost of starting covers how time grows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import ctypes
 import math
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -172,9 +171,17 @@ RUNS: Mapping[str, tuple[Sequence[int], Callable[[int], Run]]] = {
 """By name: sizes, and what makes the thing to run of one size."""
 
 
+def give_back() -> None:
+    """Hand freed memory back to the system, or a run would fit into it unseen; glibc only."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def measured(name: str, size: int) -> Point:
     """One size, in this process; the median of some runs where one is short."""
     run = RUNS[name][1](size)
+    give_back()
     memory = PeakMemory()
     before = memory.megabytes()
     seconds = seconds_of(run)
@@ -186,12 +193,11 @@ def measured(name: str, size: int) -> Point:
 
 def points(name: str) -> list[Point]:
     """All sizes, each in a process of its own."""
-    found = []
-    for size in RUNS[name][0]:
-        arguments = [sys.executable, "-m", "benchmarks.growth", "--point", name, str(size)]
-        done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        found.append(Point(**json.loads(done.stdout)))
-    return found
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, and nothing run there: threads of torch do not outlive a fork.
+    context.set_forkserver_preload(["benchmarks.measure", "spanqa.reader", "spanqa.metrics"])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return [pool.apply(measured, (name, size)) for size in RUNS[name][0]]
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -256,17 +262,12 @@ def rows(names: Sequence[str] = tuple(RUNS), file: Path | None = PLOT) -> Iterat
 
 
 def main() -> None:
-    """Print the rows, or one point for the process that asks for it."""
+    """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=RUNS, default=tuple(RUNS), metavar="NAME")
     parser.add_argument("--plot", type=Path, default=PLOT)
-    parser.add_argument("--point", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     quiet()
-    if args.point:
-        name, size = args.point
-        print(json.dumps(asdict(measured(name, int(size)))))
-        return
     print(*conditions(), sep="\n")
     for row in rows(args.only, args.plot):
         show(row)
