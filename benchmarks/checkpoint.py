@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from spanqa.example import Example
 from spanqa.shipped import load as load_model
@@ -22,6 +23,12 @@ def as_theirs(checkpoint: str, folder: Path) -> Path:
     """
     model, tokenizer = load_model(checkpoint)
     model.to_question_answering().save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+    return folder
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer so that both versions read it."""
     tokenizer.save_pretrained(folder)
     # Version 5 names a class that version 4 does not have.
     path = folder / "tokenizer_config.json"
@@ -29,7 +36,6 @@ def as_theirs(checkpoint: str, folder: Path) -> Path:
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     settings["model_input_names"] = list(tokenizer.model_input_names)
     path.write_text(json.dumps(settings))
-    return folder
 
 
 def pairs(examples: Sequence[Example]) -> list[dict[str, str]]:

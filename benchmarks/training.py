@@ -41,11 +41,11 @@ def record(example: Example) -> dict[str, Any]:
     return {"question": example.question, "context": example.context, "start": start, "end": end}
 
 
-def own(head: str, windows: Windows) -> float:
+def own(head: str, windows: Windows, encoder: str = "offline") -> float:
     """Seconds of one epoch's steps."""
     transformers.set_seed(0)
-    model = SpanQAModel.from_encoder("offline", head)
-    few = cut(windows.examples[:2], load_tokenizer(resolve_encoder("offline")), WindowRecipe())
+    model = SpanQAModel.from_encoder(encoder, head)
+    few = cut(windows.examples[:2], load_tokenizer(resolve_encoder(encoder)), WindowRecipe())
     with tempfile.TemporaryDirectory() as folder:
         history = train(
             model,
