@@ -97,7 +97,8 @@ class SoftmaxHead(SpanHead):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Logits as they are; "no answer" is both at [CLS]."""
         start, end, null = _masked_logits(logits, mask)
-        with_cls = mask.index_fill(1, torch.tensor([CLS], device=mask.device), True)
+        with_cls = mask.clone()
+        with_cls[:, CLS] = True  # an index would be copied to the device, which waits for it
         log_z = logits.masked_fill(~with_cls[..., None], MASKED).logsumexp(1).sum(-1)
         return start, end, torch.zeros_like(null), null, log_z
 
