@@ -50,8 +50,7 @@ peers: .venv-peers/.installed ## install what the benchmarks compare with, apart
 	touch $@
 
 bench: $(STAMP) peers ## measure speed beside the peers
-	$(BIN)/python -m benchmarks.heads
-	$(BIN)/python -m benchmarks.tools --data $(SPANQA_DATA)
+	SPANQA_DATA=$(SPANQA_DATA) $(BIN)/python -m benchmarks
 
 docs: $(STAMP) ## regenerate the command-line reference
 	$(BIN)/python docs/generate.py

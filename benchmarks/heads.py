@@ -1,6 +1,6 @@
 """Time of the span heads: beside three CRF packages, and inside a whole evaluation; CPU, one run.
 
-    python -m benchmarks.heads [--full] [--chain-only] [--threads 1]
+    python -m benchmarks.heads [--shapes 8x384 ...] [--threads 1]
 
 Part 1: loss and gradient, and decoding of the best answer, from emissions (B, L, 3) over a context
 of L tokens. The peers' chains are given the same transitions, so that their loss must equal that of
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.utils import logging
 
-from benchmarks.measure import Peer, alternate, in_turn, print_conditions, seconds_of
+from benchmarks.measure import Peer, alternate, conditions, in_turn, quiet, seconds_of
+from benchmarks.rows import Row, show
 from spanqa.backends import TorchBackend
 from spanqa.crf import TAGS, span_potentials
 from spanqa.data import load
@@ -46,8 +46,9 @@ from spanqa.windows import Windows, cut
 T = len(TAGS)
 PEERS = ("pytorch-crf", "TorchCRF", "torch-struct")
 TARGETS = {"crf": 15.0, "span-crf": 60.0, "best answer": 100.0, "evaluation": 0.97}
-SHAPES = ((8, 384), (32, 384), (8, 128))
-FULL = ((8, 384), (32, 384), (8, 128), (32, 128), (8, 2048), (32, 2048))
+SHAPES = tuple((batch, length) for length in (128, 2048, 384) for batch in (32, 8))
+"""The one that has targets comes last."""
+AIMED = (8, 384)
 SECONDS_A_TURN = 0.05
 
 
@@ -139,24 +140,24 @@ def chain_times(peer: Peer, batch: int, length: int, turns: int) -> dict[str, fl
     return in_turn(runs, turns)
 
 
-def print_chains(shapes: tuple[tuple[int, int], ...], turns: int) -> None:
-    """One row a shape and thing: ours, and each peer with the ratio."""
-    print("\nmilliseconds (targets at 8 x 384, against pytorch-crf)")
-    heading = "".join(f"{package:>22}" for package in PEERS)
-    print(f"{'batch x tokens':>14}  {'what':<24}{'spanqa':>8}{heading}")
+def chain_rows(shapes: Sequence[tuple[int, int]], turns: int) -> Iterator[Row]:
+    """One row a shape, thing and peer."""
     with Peer("chains.py") as peer:
         for batch, length in shapes:
             seconds = chain_times(peer, batch, length, turns)
             for name in ("crf", "span-crf", "best answer"):
                 decodes = name == "best answer"
                 what = name if decodes else f"{name} loss + gradient"
-                row = f"{batch:>6} x {length:<5}  {what:<24}"
-                row += f"{1e3 * seconds[name]:>8.3f}"
                 for package in PEERS:
-                    other = seconds[f"{package} {'decode' if decodes else 'loss'}"]
-                    row += f"{1e3 * other:>12.2f}{other / seconds[name]:>9.1f}x"
-                target = f"   target {TARGETS[name]:g}x" if (batch, length) == (8, 384) else ""
-                print(row + target, flush=True)
+                    aimed = package == PEERS[0] and (batch, length) == AIMED
+                    yield Row(
+                        f"{what}, {batch} x {length}",
+                        1e3 * seconds[name],
+                        "ms",
+                        1e3 * seconds[f"{package} {'decode' if decodes else 'loss'}"],
+                        package,
+                        TARGETS[name] if aimed else None,
+                    )
 
 
 def sample_batches(tokenizer: Any, batches: int, batch_size: int) -> list[Windows]:
@@ -170,8 +171,8 @@ def sample_batches(tokenizer: Any, batches: int, batch_size: int) -> list[Window
     return found
 
 
-def print_evaluation(batches: int, batch_size: int, turns: int) -> None:
-    """Windows a second with each head, and their share of the softmax head's."""
+def evaluation_rows(batches: int, batch_size: int, turns: int) -> Iterator[Row]:
+    """Windows a second with each chain, beside the softmax head's."""
     parts = sample_batches(load_tokenizer(resolve_encoder("offline")), batches, batch_size)
     backends = {
         name: TorchBackend(SpanQAModel.from_encoder("offline", name))
@@ -179,9 +180,6 @@ def print_evaluation(batches: int, batch_size: int, turns: int) -> None:
     }
     windows = sum(map(len, parts))
     tokens = sum(int(part.lengths.sum()) for part in parts)
-    print(
-        f"\nevaluation with the offline encoder: {windows} windows, {tokens / windows:.0f} tokens"
-    )
 
     def evaluate(name: str, part: Windows) -> None:
         decode_all(part, score_windows(backends[name], part, batch_size=batch_size).scores)
@@ -191,31 +189,41 @@ def print_evaluation(batches: int, batch_size: int, turns: int) -> None:
         runs = {name: partial(evaluate, name, part) for name in backends}
         for name, seconds in alternate(runs, 0.0, turns).items():
             total[name] += seconds
-    print(f"{'head':<10}{'windows/s':>10}{'of softmax':>12}")
-    for name, seconds in total.items():
-        ratio = total["softmax"] / seconds
-        target = "" if name == "softmax" else f"   target {TARGETS['evaluation']:g}"
-        print(f"{name:<10}{windows / seconds:>10.2f}{ratio:>12.3f}{target}", flush=True)
+    for name in ("crf", "span-crf"):
+        yield Row(
+            f"evaluation, {name} head : softmax head",
+            windows / total[name],
+            "windows/s",
+            windows / total["softmax"],
+            f"our softmax head; {windows} windows of {tokens / windows:.0f} tokens",
+            TARGETS["evaluation"],
+        )
+
+
+def rows(shapes: Sequence[tuple[int, int]] = SHAPES, turns: int = 9) -> Iterator[Row]:
+    """Chains, then evaluation."""
+    yield from chain_rows(shapes, turns)
+    yield from evaluation_rows(2, 8, turns)
 
 
 def main() -> None:
-    """Both parts."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--full", action="store_true", help="also 32 x 128 and 2,048 tokens")
-    parser.add_argument("--chain-only", action="store_true", help="leave the evaluation out")
-    parser.add_argument("--batches", type=int, default=2, help="of the evaluation")
-    parser.add_argument("--batch-size", type=int, default=8, help="of the evaluation")
+    """Print the rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=SHAPES, metavar="8x384")
     parser.add_argument("--turns", type=int, default=9, help="runs of each that a median is over")
     parser.add_argument("--threads", type=int, help="of torch; its own choice if not given")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    print_conditions()
-    print_chains(FULL if args.full else SHAPES, args.turns)
-    if not args.chain_only:
-        print_evaluation(args.batches, args.batch_size, args.turns)
+    quiet()
+    print(*conditions(), sep="\n")
+    for row in rows(args.shapes, args.turns):
+        show(row)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    batch, _, length = text.partition("x")
+    return int(batch), int(length)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from spanqa.environment import cpu_name
 
 ROOT = Path(__file__).parent.parent
 PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 """`make peers` installs it; see there for the packages and their versions."""
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
 DATA = Path(os.environ.get("SPANQA_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -110,22 +112,19 @@ def copy_rate(megabytes: int = 256) -> float:
     return 2 * a.nbytes / alternate({"copy": lambda: np.copyto(b, a)}, 0.0, 5)["copy"]
 
 
-def print_conditions(packages: Sequence[str] = ("torch", "transformers", "numpy")) -> None:
-    """Machine, load and versions, one a line."""
-    print(f"cpu      {cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(f"load     {os.getloadavg()[0]:.1f} (1 minute average at the start)")
-    print(f"python   {platform.python_version()}")
-    print("packages " + ", ".join(f"{name} {version(name)}" for name in packages))
+def conditions(packages: Sequence[str] = PACKAGES) -> list[str]:
+    """Machine, load, limits and versions, one a line."""
+    return [
+        f"cpu      {cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        f"load     {os.getloadavg()[0]:.1f} (1 minute average at the start)",
+        f"limits   {matmul_rate() / 1e9:.0f} GFLOP/s (float32 matrix product), "
+        f"{copy_rate() / 1e9:.1f} GB/s (large copy, read and written)",
+        f"python   {platform.python_version()}",
+        "packages " + ", ".join(f"{name} {version(name)}" for name in packages),
+    ]
 
 
-def print_row(what: str, ours: float, peer: float, target: float | None = None) -> None:
-    """One line: seconds of both, their ratio, and the ratio wanted."""
-    ratio = peer / ours
-    aim = ""
-    if target is not None:
-        aim = f"   target {target:g}x" + ("" if ratio >= target else ": missed")
-    print(f"{what:<52}{_seconds(ours):>11}{_seconds(peer):>11}{ratio:>8.1f}x{aim}", flush=True)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
+def quiet() -> None:
+    """No progress bars and no advice of transformers between the rows."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

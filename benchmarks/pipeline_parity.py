@@ -19,28 +19,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.checkpoint import as_theirs, pairs
 from benchmarks.measure import DATA, Peer
 from spanqa.data import Example, load
-from spanqa.model import SpanQAModel
 from spanqa.reader import Reader
-from spanqa.tokenizer import load_tokenizer
 
 WANTED = 99.5
-
-
-def as_theirs(checkpoint: str, folder: Path) -> Path:
-    """The checkpoint as transformers 4 loads it."""
-    model = SpanQAModel.from_pretrained(checkpoint)
-    model.to_question_answering().save_pretrained(folder)
-    tokenizer = load_tokenizer(checkpoint)
-    tokenizer.save_pretrained(folder)
-    # Version 5 names a class that version 4 does not have.
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text())
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    settings["model_input_names"] = list(tokenizer.model_input_names)
-    path.write_text(json.dumps(settings))
-    return folder
 
 
 def why(ours: dict[str, Any], theirs: dict[str, Any], windows: int, options: list[Any]) -> str:
@@ -67,18 +51,15 @@ def main() -> int:
     examples = examples[: given.questions]
     with tempfile.TemporaryDirectory() as temporary:
         asked = Path(temporary) / "asked.json"
-        asked.write_text(
-            json.dumps([{"question": e.question, "context": e.context} for e in examples])
-        )
+        asked.write_text(json.dumps(pairs(examples)))
         folder = as_theirs(given.checkpoint, Path(temporary) / "model")
         with Peer("pipeline_v4.py", folder) as peer:
             threads = torch.get_num_threads()
             theirs = peer.ask("answer", file=str(asked), threads=threads, **options)["answers"]
         reader = Reader.from_pretrained(folder)
         windows = reader.windows(examples)
-        pairs = [{"question": e.question, "context": e.context} for e in examples]
-        ours: Any = reader(pairs, **options)
-        ranked: Any = reader(pairs, top_k=20, **options)
+        ours: Any = reader(pairs(examples), **options)
+        ranked: Any = reader(pairs(examples), top_k=20, **options)
     reasons: Counter[str] = Counter()
     for i, (example, a, b) in enumerate(zip(examples, ours, theirs, strict=True)):
         assert example.context[a["start"] : a["end"]] == a["answer"]

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import DATA, Peer, in_turn, print_conditions, print_row, seconds_of
+from benchmarks.measure import DATA, Peer, conditions, in_turn, quiet, seconds_of
+from benchmarks.rows import Row, show
 from spanqa.data import Example, load
 from spanqa.decoding import WindowScores, decode_all
 from spanqa.metrics import evaluate, read_na_probs, read_predictions
@@ -31,6 +32,7 @@ from spanqa.windows import Windows, cut
 
 BATCH = 1000
 """Questions that run_qa hands to the tokenizer at once."""
+OLD = "transformers 4.57.6"
 SYSTEM = "distilbert-hiva-ijca"
 RECIPE = WindowRecipe()
 
@@ -106,7 +108,7 @@ def require_same(windows: Windows, examples: Sequence[Example], tokenizer: Any) 
         raise SystemExit("windows or labels differ from the tokenizer's own")
 
 
-def window_rows(what: str, file: Path, training: bool, peer: Peer, turns: int) -> None:
+def window_rows(what: str, file: Path, training: bool, peer: Peer, turns: int) -> Iterator[Row]:
     """Windows and labels of one file."""
     tokenizer = load_tokenizer(resolve_encoder("offline"))
     examples = load(file).examples
@@ -120,11 +122,13 @@ def window_rows(what: str, file: Path, training: bool, peer: Peer, turns: int) -
         turns,
     )
     old = peer.ask("windows", training=training, threads=os.cpu_count())  # minutes, so once
-    print_row(f"windows, labels: {what}, old tools", seconds["own"], old["seconds"], 20)
-    print_row(f"windows, labels: {what}, as run_qa", seconds["own"], seconds["run_qa"], 5)
+    what = f"windows and labels, {what}"
+    converted = f"{OLD} squad_convert_examples_to_features, {os.cpu_count()} processes, run once"
+    yield Row(what, seconds["own"], "s", seconds["run_qa"], "the run_qa way", 5)
+    yield Row(what, seconds["own"], "s", old["seconds"], converted, 20)
 
 
-def decoding_row(file: Path, peer: Peer, turns: int) -> None:
+def decoding_row(file: Path, peer: Peer, turns: int) -> Row:
     """Twenty best and final answers of all questions, from made-up scores."""
     windows = cut(load(file).examples, load_tokenizer(resolve_encoder("offline")), RECIPE)
     random = np.random.default_rng(0)
@@ -135,10 +139,17 @@ def decoding_row(file: Path, peer: Peer, turns: int) -> None:
         scores.append(WindowScores(window.begin, start, end, 0.0, 0.0))
     own = in_turn({"own": lambda: seconds_of(lambda: decode_all(windows, scores))}, turns)["own"]
     theirs = peer.ask("decode", seed=0)
-    print_row("exact n-best of all of dev", own, theirs["seconds"], 20)
+    return Row(
+        f"exact n-best, answers, {theirs['answers']:,} questions",
+        own,
+        "s",
+        theirs["seconds"],
+        f"{OLD} compute_predictions_logits, run once",
+        20,
+    )
 
 
-def score_row(data: Path, peer: Peer, turns: int) -> None:
+def score_row(data: Path, peer: Peer, turns: int) -> Row:
     """Metrics of a system's answers, thresholds included."""
     examples = load(data / "squad2" / "dev-v2.0.json", misaligned="keep").examples
     files = {
@@ -160,26 +171,40 @@ def score_row(data: Path, peer: Peer, turns: int) -> None:
         },
         turns,
     )
-    print_row(f"metrics of {len(texts):,} answers", seconds["own"], seconds["peer"], 5)
+    return Row(
+        f"metrics of {len(texts):,} answers, thresholds",
+        seconds["own"],
+        "s",
+        seconds["peer"],
+        f"{OLD} squad_evaluate",
+        5,
+    )
+
+
+def rows(data: Path = DATA, turns: int = 5) -> Iterator[Row]:
+    """All rows."""
+    folder = resolve_encoder("offline")
+    dev, train = (data / "squad2" / name for name in ("dev-v2.0.json", "train-part.json"))
+    with Peer("transformers_v4.py", train, folder) as peer:
+        peer.ask("read")
+        yield from window_rows("train-part", train, True, peer, turns)
+    with Peer("transformers_v4.py", dev, folder) as peer:
+        peer.ask("read")
+        yield from window_rows("dev-v2.0", dev, False, peer, turns)
+        yield decoding_row(dev, peer, turns)
+        yield score_row(data, peer, turns)
 
 
 def main() -> None:
-    """All rows."""
+    """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
-    folder = resolve_encoder("offline")
-    dev, train = (args.data / "squad2" / name for name in ("dev-v2.0.json", "train-part.json"))
-    print_conditions(("transformers", "tokenizers", "numpy"))
-    print(f"{'':<52}{'spanqa':>11}{'peer':>11}{'ratio':>9}")
-    with Peer("transformers_v4.py", dev, folder) as peer:
-        peer.ask("read")
-        window_rows("dev", dev, False, peer, args.turns)
-        decoding_row(dev, peer, args.turns)
-        score_row(args.data, peer, args.turns)
-    with Peer("transformers_v4.py", train, folder) as peer:
-        window_rows("train-part", train, True, peer, args.turns)
+    quiet()
+    print(*conditions(), sep="\n")
+    for row in rows(args.data, args.turns):
+        show(row)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers.utils import logging
 
-from benchmarks.measure import DATA, Peer, in_turn, matmul_rate, print_conditions
+from benchmarks.measure import DATA, Peer, conditions, in_turn, matmul_rate, quiet
+from benchmarks.rows import Row, show
 from spanqa.data import Example, load, sample
 from spanqa.model import SpanQAModel, resolve_encoder
 from spanqa.recipe import DecodingRecipe, TrainingRecipe, WindowRecipe
@@ -41,11 +41,11 @@ def record(example: Example) -> dict[str, Any]:
     return {"question": example.question, "context": example.context, "start": start, "end": end}
 
 
-def own(head: str, windows: Windows) -> float:
+def own(head: str, windows: Windows, encoder: str = "offline") -> float:
     """Seconds of one epoch's steps."""
     transformers.set_seed(0)
-    model = SpanQAModel.from_encoder("offline", head)
-    few = cut(windows.examples[:2], load_tokenizer(resolve_encoder("offline")), WindowRecipe())
+    model = SpanQAModel.from_encoder(encoder, head)
+    few = cut(windows.examples[:2], load_tokenizer(resolve_encoder(encoder)), WindowRecipe())
     with tempfile.TemporaryDirectory() as folder:
         history = train(
             model,
@@ -76,25 +76,16 @@ def _is_layer(name: str, parameter: Any) -> bool:
     return parameter.dim() == 2 and "embeddings" not in name and "pooler" not in name
 
 
-def main() -> None:
-    """Both heads, and the share of the machine's matrix rate."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", default=str(DATA / "squad2" / "train-part.json"))
-    parser.add_argument("--questions", type=int, default=160)
-    parser.add_argument("--turns", type=int, default=1)
-    args = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def rows(
+    data: Path = DATA / "squad2" / "train-part.json", questions: int = 160, turns: int = 1
+) -> Iterator[Row]:
+    """Both heads, with the share of the machine's matrix rate."""
     folder = resolve_encoder("offline")
-    examples = sample(load(args.data).examples, args.questions, 42)
+    examples = sample(load(data).examples, questions, 42)
     windows = cut(examples, load_tokenizer(folder), WindowRecipe())
-    print_conditions()
     precision = "bf16" if computes_bf16(RECIPE.precision) else "fp32"
     rate = matmul_rate()
-    print(f"{len(windows)} windows of {windows.lengths.mean():.0f} tokens; ours in {precision}")
-    print(f"matrix product {rate / 1e9:.0f} GFLOP/s (float32)")
     work = operations(windows, SpanQAModel.from_encoder("offline", "softmax"))
-    print(f"{'head':<10}{'ours q/s':>10}{'peer q/s':>10}{'ratio':>8}{'of the matrix rate':>20}")
     with tempfile.TemporaryDirectory() as temporary, Peer("course_report.py", folder) as peer:
         asked = Path(temporary) / "asked.json"
         asked.write_text(json.dumps([record(example) for example in examples]), "utf-8")
@@ -108,21 +99,31 @@ def main() -> None:
                 learning_rate=RECIPE.learning_rate,
             )
             seconds = in_turn(
-                {
-                    "own": partial(own, head, windows),
-                    "peer": partial(seconds_from, ask),
-                },
-                args.turns,
+                {"own": partial(own, head, windows), "peer": partial(seconds_from, ask)}, turns
             )
-            ours, theirs = (len(examples) / seconds[name] for name in ("own", "peer"))
             share = work / seconds["own"] / rate
-            ratio = ours / theirs
-            missed = "" if ratio >= target else ": missed"
-            print(
-                f"{head:<10}{ours:>10.1f}{theirs:>10.1f}{ratio:>7.1f}x{share:>19.0%}"
-                f"   target {target:g}x{missed}",
-                flush=True,
+            yield Row(
+                f"training, offline encoder, {head}",
+                len(examples) / seconds["own"],
+                "questions/s",
+                len(examples) / seconds["peer"],
+                f"the course report's loop; {len(windows)} windows of {windows.lengths.mean():.0f} "
+                f"tokens, ours in {precision} at {share:.0%} of the matrix rate",
+                target,
             )
+
+
+def main() -> None:
+    """Print the rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, default=DATA / "squad2" / "train-part.json")
+    parser.add_argument("--questions", type=int, default=160)
+    parser.add_argument("--turns", type=int, default=1)
+    args = parser.parse_args()
+    quiet()
+    print(*conditions(), sep="\n")
+    for row in rows(args.data, args.questions, args.turns):
+        show(row)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,10 @@ class Training:
         self.folder = folder
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
-    def load(self, file: str, threads: int) -> dict[str, Any]:
+    def load(self, file: str, threads: int, device: str = "cpu") -> dict[str, Any]:
         """Windows of the {"question", "context", "start", "end"} records in a JSON file."""
         torch.set_num_threads(threads)
+        self.device = device
         with open(file, encoding="utf-8") as content:
             asked = json.load(content)
         encoding = self.tokenizer(
@@ -83,12 +84,13 @@ class Training:
             model: Any = AutoModelForQuestionAnswering.from_pretrained(self.folder)
         else:
             model = Tagger(self.folder)
-        model.train()
+        model.to(self.device).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
-        position = torch.arange(LENGTH)
+        position = torch.arange(LENGTH, device=self.device)
         losses = []
         begin = time.perf_counter()
-        for ids, mask, types, spans in DataLoader(self.data, batch_size, shuffle=True):
+        for batch in DataLoader(self.data, batch_size, shuffle=True):
+            ids, mask, types, spans = (tensor.to(self.device) for tensor in batch)
             first, last = spans.T
             if head == "softmax":
                 loss = model(

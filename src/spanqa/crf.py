@@ -57,7 +57,8 @@ def span_potentials(
         start (B, L), end (B, L), unit (B,); `MASKED` outside the context.
     """
     outside, begin, inside = emissions.unbind(-1)  # (B, L)
-    more, edges, unit = (PIECES.to(transitions) @ transitions.flatten()).unbind()
+    pieces = PIECES.to(transitions, non_blocking=True)  # on a GPU, without waiting for its work
+    more, edges, unit = (pieces @ transitions.flatten()).unbind()
     # Added rather than filled in, which is slower; `MASKED` swallows any potential.
     context = mask.to(emissions.dtype)  # (B, L): 1 or 0
     closed = (context - 1) * -MASKED

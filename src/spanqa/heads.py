@@ -123,7 +123,8 @@ class SoftmaxHead(SpanHead):
 
     def log_partition(self, logits: Tensor, mask: Tensor, found: Potentials) -> Tensor:
         """(B,) of both softmaxes together."""
-        with_cls = mask.index_fill(1, torch.tensor([CLS], device=mask.device), True)
+        with_cls = mask.clone()
+        with_cls[:, CLS] = True  # an index would be copied to the device, which waits for it
         return logits.masked_fill(~with_cls[..., None], MASKED).logsumexp(1).sum(-1)
 
 
