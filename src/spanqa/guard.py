@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -27,6 +27,18 @@ HEADERS = {
 }
 
 
+@dataclass
+class State:
+    """Where a server stands in its life."""
+
+    warm: bool = False
+    """The model has answered a first question."""
+    stopping: bool = False
+    """No new questions are taken."""
+    inside: int = 0
+    """Requests for answers that have no response yet."""
+
+
 class Guard:
     """ASGI middleware around the whole application."""
 
@@ -37,7 +49,7 @@ class Guard:
         routes: frozenset[str],
         counters: Counters,
         api_key: str | None,
-        enter: Callable[[int], None],
+        state: State,
     ) -> None:
         """Surround `app`.
 
@@ -47,9 +59,10 @@ class Guard:
                 memory with names.
             counters: where requests are counted.
             api_key: what `Authorization: Bearer` must hold; None lets everybody in.
-            enter: told 1 when a request for answers comes in, and -1 when it is over.
+            state: whose `inside` is counted; while stopping, connections are closed, so that
+                clients look for another server.
         """
-        self.app, self.routes, self.counters, self.enter = app, routes, counters, enter
+        self.app, self.routes, self.counters, self.state = app, routes, counters, state
         self._digest = None if api_key is None else _digest(api_key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,15 +79,17 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if self.state.stopping:
+                    headers["Connection"] = "close"
             await send(message)
 
         asks = scope["path"] == "/answer"
-        self.enter(int(asks))
+        self.state.inside += asks
         try:
             app = self.app if self._may_enter(scope) else _locked
             await app(scope, receive, watched)
         finally:
-            self.enter(-int(asks))
+            self.state.inside -= asks
             route = scope["path"] if scope["path"] in self.routes else "other"
             self.counters.request(route, status, time.perf_counter() - began)
 

@@ -1,8 +1,8 @@
 """What clients send and get: JSON read strictly, checked against the limits.
 
-    {"question": "Who?" | ["Who?", ...],
-     "context": "a text" | ["a text", ...] | {"id": "a text", ...},
-     "top_k": 1}
+{"question": "Who?" | ["Who?", ...],
+ "context": "a text" | ["a text", ...] | {"id": "a text", ...},
+ "top_k": 1}
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def _text(value: Any, what: str, limit: int, name: str) -> str:
     if not isinstance(value, str):
         raise Refusal(422, f"{what} must be text, got {_kind(value)}")
     if len(value) > limit:
-        raise Refusal(
-            422, f"{what} has {len(value):,} characters; the limit is {limit:,} ({name})"
-        )
+        raise Refusal(422, f"{what} has {len(value):,} characters; the limit is {limit:,} ({name})")
     if not value.strip():
         raise Refusal(422, f"{what} is empty")
     _require_unicode(value, what)

@@ -16,10 +16,9 @@ import asyncio
 import contextlib
 import logging
 import math
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,7 +35,7 @@ try:
     from starlette.responses import JSONResponse, Response
 
     from spanqa.counters import Counters
-    from spanqa.guard import Guard
+    from spanqa.guard import GONE, Guard, State
 except ModuleNotFoundError as error:
     raise MissingExtraError("the server", "serve") from error
 
@@ -46,8 +45,13 @@ from spanqa.schema import ERROR_SCHEMA, EXAMPLES, RESPONSE_SCHEMA, request_schem
 from spanqa.settings import ServerSettings
 
 PAGE = Path(__file__).parent / "page"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-WARM_UP = Job(("Is the model warm?",), {"": "The first call of a model takes longer than others."})
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+WARM_UP = (("Is the model warm?",), {"": "The first call of a model takes longer than others."})
 STOPPING = "the server is being stopped; ask another one, or this one again later"
 logger = logging.getLogger("spanqa.server")
 
@@ -66,14 +70,7 @@ class Service:
             done=lambda batch: self.counters.batch(batch),
         )
         self.counters = Counters(lambda: self.batcher.waiting)
-        self.warm = False
-        self.stopping = False
-        self.inside = 0
-        """Requests for answers that have no response yet."""
-
-    def enter(self, by: int) -> None:
-        """Count a request for answers in (1) or out (-1)."""
-        self.inside += by
+        self.state = State()
 
     async def answer(self, request: Request) -> dict[str, Any]:
         """The body of the response to one request for answers.
@@ -85,7 +82,8 @@ class Service:
         limits = self.settings
         try:
             async with asyncio.timeout(limits.time_limit):
-                self._require_open()
+                if self.state.stopping:
+                    raise Closed
                 self.batcher.require_room()  # before the body is read for nothing
                 job = read_job(await _body(request, limits.max_body), limits)
                 self.batcher.submit(job)
@@ -106,33 +104,31 @@ class Service:
         self.counters.answered(len(job.questions))
         return results_of(job, found)
 
-    def _require_open(self) -> None:
-        if self.stopping:
-            raise Closed
-
     async def _found(self, job: Job, request: Request) -> Answers:
         """The answers, unless the client goes away before."""
         found = asyncio.wrap_future(job.future)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({found, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {found, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not found.done():
                 raise ClientDisconnect
             return found.result()
         finally:
             gone.cancel()
+            found.cancel()
             self.batcher.drop(job)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Start the batcher, answer one question, and end the batcher at last."""
         self.batcher.start()
-        warm_up = Job(WARM_UP.questions, WARM_UP.texts)
+        warm_up = Job(*WARM_UP)
         self.batcher.submit(warm_up)
         await asyncio.wrap_future(warm_up.future)
-        self.warm = True
+        self.state.warm = True
         yield
-        self.stopping = True
+        self.state.stopping = True
         self.batcher.give_up()  # by now nobody waits
 
 
@@ -177,6 +173,7 @@ def create_app(
         version=__version__,
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=service.lifespan,
     )
     app.state.service = service
@@ -189,7 +186,7 @@ def create_app(
         routes=frozenset(getattr(route, "path", "") for route in app.routes),
         counters=service.counters,
         api_key=api_key,
-        enter=service.enter,
+        state=service.state,
     )
     if settings.cors_origin:
         app.add_middleware(
@@ -211,6 +208,10 @@ def _add_errors(app: FastAPI) -> None:
         }
         sentence = sentences.get(error.status_code, error.detail)
         return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failure(_: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "the server failed; its log says why"}, 500)
 
     @app.exception_handler(Refusal)
     async def refusal(_: Request, error: Refusal) -> Response:
@@ -248,7 +249,7 @@ def _add_answer(app: FastAPI, service: Service, *, keyed: bool) -> None:
         except Refusal:
             raise
         except ClientDisconnect:
-            return Response(status_code=204)  # reaches nobody
+            return Response(status_code=GONE)  # reaches nobody
         except Exception:
             logger.exception("the model failed")
             return JSONResponse({"error": "the model failed; the server's log says why"}, 500)
@@ -271,9 +272,9 @@ def _add_states(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready", responses={200: ready_now, 503: unready})
     async def ready() -> Response:
-        if service.stopping:
+        if service.state.stopping:
             return JSONResponse({"error": STOPPING}, 503)
-        if not service.warm:
+        if not service.state.warm:
             return JSONResponse({"error": "the model is not warm yet"}, 503)
         return JSONResponse({"status": "ready"})
 
@@ -283,12 +284,14 @@ def _add_states(app: FastAPI, service: Service) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    def file(name: str) -> Callable[[Request], Response]:
+    def file(name: str) -> Callable[[Request], Awaitable[Response]]:
         path = PAGE / name
         content, kind = path.read_bytes(), TYPES[path.suffix]
-        return lambda request: Response(
-            content, media_type=kind, headers={"Cache-Control": "no-cache"}
-        )
+
+        async def send(_: Request) -> Response:
+            return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+        return send
 
     app.add_route("/", file("index.html"), include_in_schema=False)
     for name in ("page.css", "page.js", "page.svg"):
@@ -298,24 +301,31 @@ def _add_page(app: FastAPI) -> None:
 class _Server(uvicorn.Server):
     """Told to stop, it refuses new questions, answers those it has, and only then closes."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.tell_started = service, started
         self.deadline = math.inf
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so when questions are answered."""
+        await super().startup(sockets)
+        self.tell_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins to stop, a second one does not wait."""
-        grace = 0.0 if self.service.stopping else self.service.settings.grace
-        self.service.stopping = True
+        grace = 0.0 if self.service.state.stopping else self.service.settings.grace
+        self.service.state.stopping = True
         self.deadline = time.monotonic() + grace
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: stop where nobody waits any more, or has waited long enough."""
-        if self.service.stopping:
-            if time.monotonic() >= self.deadline:
+        """Ten times a second: close where nobody waits any more, or has waited long enough."""
+        if self.service.state.stopping:
+            late = time.monotonic() >= self.deadline
+            if late:
                 self.service.batcher.give_up()
-            # One more tick after the last response: those who asked meanwhile are told to go.
-            self.should_exit = self.service.inside == 0
+            self.should_exit = late or self.service.state.inside == 0
         return await super().on_tick(counter)
 
 
@@ -360,7 +370,6 @@ def serve(
     api_key = settings.api_key()
     with bind(settings.host, settings.port) as listener:
         app = create_app(load(), settings, api_key=api_key)
-        service: Service = app.state.service
         config = uvicorn.Config(
             app,
             access_log=False,
@@ -374,11 +383,11 @@ def serve(
             timeout_keep_alive=75,
             ws="none",
         )
-        server = _Server(config, service)
-        say(_address(listener))
-        server.run(sockets=[listener])
-    if not service.warm:
-        raise ModelError("the model failed at its first question")
+        address = _address(listener)
+        try:
+            _Server(config, app.state.service, lambda: say(address)).run(sockets=[listener])
+        except SystemExit as stop:  # uvicorn has printed why
+            raise ModelError("the model failed at its first question, as said above") from stop
 
 
 def _address(listener: socket.socket) -> str:

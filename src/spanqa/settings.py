@@ -32,31 +32,31 @@ class ServerSettings(Section):
     cors_origin: tuple[str, ...] = ()
     """Origins of other sites whose pages may ask, such as `https://example.org`."""
     max_body: int = 8 * 2**20
-    """Bytes of a request's body."""
+    """Most bytes of a request's body."""
     max_texts: int = 100
-    """Texts in a request."""
+    """Most texts in a request."""
     max_text_length: int = 1_000_000
-    """Characters of a text."""
+    """Most characters of a text."""
     max_questions: int = 100
-    """Questions in a request."""
+    """Most questions in a request."""
     max_question_length: int = 2_000
-    """Characters of a question."""
+    """Most characters of a question."""
     max_reading: int = 4_000_000
-    """Characters to be read for a request: its texts, counted once for every question."""
+    """Most characters to be read for a request: its texts, counted once for every question."""
     max_top_k: int = 20
-    """Answers to a question."""
+    """Most answers to a question."""
     time_limit: float = 120
     """Seconds from a request's arrival to its answer."""
     grace: float = 30
     """Seconds that accepted requests may still take when the server is stopped."""
     queue_requests: int = 256
-    """Requests that may wait,"""
+    """Most requests that wait,"""
     queue_characters: int = 16_000_000
-    """and characters to be read for them; one request may always wait."""
+    """and most characters to be read for them; one request may always wait."""
     batch_questions: int = 32
-    """Questions of waiting requests that are read together; 1 reads every request by itself."""
+    """Most questions of several requests read together; 1 reads every request by itself."""
     batch_characters: int = 100_000
-    """Characters of waiting requests that are read together."""
+    """Most characters of several requests read together."""
 
     def check(self) -> None:
         """Ranges."""

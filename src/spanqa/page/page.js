@@ -2,7 +2,7 @@
 // textContent, so nothing in a text or an answer can become markup.
 "use strict";
 
-const TOP_K = 6;
+const TOP_K = 5;
 const HISTORY = 20;
 const CHUNK = 4000; // characters of a block at least; blocks out of sight are not laid out
 const LARGEST_FILE = 16 * 2 ** 20;
@@ -103,24 +103,27 @@ function percent(probability) {
   return `${(100 * probability).toFixed(1)} %`;
 }
 
+// Marks an answer; nothing for null.
 function choose(button) {
   for (const other of results.querySelectorAll("[aria-current]")) {
     other.removeAttribute("aria-current");
   }
-  button.setAttribute("aria-current", "true");
+  button?.setAttribute("aria-current", "true");
   showView(true);
-  mark(Number(button.dataset.start), Number(button.dataset.end));
+  mark(Number(button?.dataset.start), Number(button?.dataset.end));
 }
 
 function answerElement(answer, units, lead) {
   const given = answer.text !== "";
   const element = make(given ? "button" : "div", lead ? "answer lead" : "answer");
-  const words = given ? answer.text.replace(/\s+/g, " ") : lead ? "No answer in this text" : "no answer";
+  const none = lead ? "No answer in this text" : "no answer";
+  const words = given ? answer.text.replace(/\s+/g, " ") : none;
   const filled = make("span");
   filled.style.width = `${100 * answer.probability}%`;
   const scale = make("span", "scale");
   scale.append(filled);
-  element.append(make("span", "words", words), scale, make("span", "chance", percent(answer.probability)));
+  const chance = make("span", "chance", percent(answer.probability));
+  element.append(make("span", "words", words), scale, chance);
   if (given) {
     [element.dataset.start, element.dataset.end] = units;
     element.type = "button";
@@ -141,27 +144,25 @@ function listOf(elements) {
 
 function showAnswers(asked, answers) {
   const units = toUnits(shown, answers.flatMap((answer) => [answer.start, answer.end]));
-  const elements = answers.map((answer, n) => answerElement(answer, units.slice(2 * n, 2 * n + 2), n === 0));
+  const elements = answers.map((answer, n) =>
+    answerElement(answer, units.slice(2 * n, 2 * n + 2), n === 0),
+  );
   const article = make("article");
   article.append(make("h2", "", asked), elements[0]);
   if (elements.length > 1) {
     const heading = answers[0].text ? "Runners-up" : "If there were one, it would be";
-    article.append(make("h3", "", heading), listOf(elements.slice(1)));
+    const others = make("details");
+    others.append(make("summary", "", heading), listOf(elements.slice(1)));
+    for (const earlier of results.querySelectorAll("details")) earlier.open = false;
+    others.open = true;
+    article.append(others);
   }
   results.prepend(article);
   while (results.children.length > HISTORY) results.lastChild.remove();
   const [best] = answers;
   const found = best.text ? `Answer: ${best.text}` : "No answer in this text";
   say(`${found}, probability ${percent(best.probability)}.`, true);
-  const first = article.querySelector("button.answer");
-  if (best.text) choose(first);
-  else {
-    for (const other of results.querySelectorAll("[aria-current]")) {
-      other.removeAttribute("aria-current");
-    }
-    showView(true);
-    mark(0, 0);
-  }
+  choose(best.text ? article.querySelector("button.answer") : null);
 }
 
 function say(sentence, spokenOnly = false) {
@@ -179,7 +180,8 @@ async function post(body, signal) {
   const headers = { "Content-Type": "application/json" };
   const key = sessionStorage.getItem(KEY);
   if (key) headers.Authorization = `Bearer ${key}`;
-  const response = await fetch("answer", { method: "POST", headers, body: JSON.stringify(body), signal });
+  const options = { method: "POST", headers, body: JSON.stringify(body), signal };
+  const response = await fetch("answer", options);
   const content = await response.json().catch(() => ({}));
   if (response.ok && content.results) return content.results;
   const error = new Error(content.error || `the server answered with status ${response.status}`);
@@ -228,7 +230,8 @@ function miss(field, sentence) {
 }
 
 function count() {
-  const length = text.value.length;
+  const pairs = text.value.match(/[\ud800-\udbff][\udc00-\udfff]/g) || [];
+  const length = text.value.length - pairs.length; // as the server counts
   get("count").textContent = length ? `${length.toLocaleString("en")} characters` : "";
 }
 
@@ -253,7 +256,8 @@ function setText(content) {
 
 function moveBetweenAnswers(event) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  const buttons = [...results.querySelectorAll("button.answer")];
+  const all = [...results.querySelectorAll("button.answer")];
+  const buttons = all.filter((button) => button.offsetParent); // not those folded away
   const at = buttons.indexOf(document.activeElement);
   if (!step || at < 0) return;
   event.preventDefault();
