@@ -7,8 +7,9 @@ from typing import Any
 from spanqa.request import MAX_ID_LENGTH
 from spanqa.settings import ServerSettings
 
-TEXT_PATTERN = r"^[^\u0000]*$"
-"""A pattern has no flags in JSON Schema: `.` would leave out line ends."""
+ID_PATTERN = r"^[^\u0000]*$"
+TEXT_PATTERN = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+"""Not empty. Patterns have no flags in JSON Schema, and `.` would leave out line ends."""
 
 
 def request_schema(limits: ServerSettings) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def request_schema(limits: ServerSettings) -> dict[str, Any]:
                     {
                         "type": "object",
                         "additionalProperties": text,
-                        "propertyNames": {"maxLength": MAX_ID_LENGTH, "pattern": TEXT_PATTERN},
+                        "propertyNames": {"maxLength": MAX_ID_LENGTH, "pattern": ID_PATTERN},
                         "minProperties": 1,
                         "maxProperties": limits.max_texts,
                     },
