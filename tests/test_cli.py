@@ -36,6 +36,7 @@ COMMANDS = (
     "predict",
     "report",
     "score",
+    "serve",
     "train",
 )
 

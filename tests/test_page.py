@@ -11,16 +11,13 @@ from typing import Any
 import pytest
 from fakes import ScriptedReader
 from live import running
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from spanqa.server import create_app
 from spanqa.settings import ServerSettings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-if CHROMIUM is None:
-    pytest.skip("no chromium on PATH; install one to test the page", allow_module_level=True)
-
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 FLAGS = (
     "--no-sandbox",
     "--disable-quic",
@@ -237,7 +234,7 @@ def test_files_are_opened_and_dropped(open_page: Open, tmp_path: Path) -> None:
     page.locator("#file").set_input_files(
         {"name": "b.txt", "mimeType": "text/plain", "buffer": b"\xff\xfe\x00"}
     )
-    expect(page.get_by_role("alert")).to_have_text("B.txt is not UTF-8 text")
+    expect(page.get_by_role("alert")).to_have_text("The file b.txt is not UTF-8 text")
     dropped = page.evaluate_handle(
         "() => { const data = new DataTransfer();"
         " data.items.add(new File(['Dropped on Vik.'], 'c.txt')); return data; }"

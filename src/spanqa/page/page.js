@@ -237,13 +237,13 @@ function count() {
 
 async function openFile(file) {
   if (!file) return;
-  if (file.size > LARGEST_FILE) return complain(`${file.name} is too large to be shown here`);
+  if (file.size > LARGEST_FILE) return complain(`the file ${file.name} is too large to be shown here`);
   try {
     setText(new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer()));
     complain("");
     question.focus();
   } catch (error) {
-    complain(error instanceof TypeError ? `${file.name} is not UTF-8 text` : error.message);
+    complain(error instanceof TypeError ? `the file ${file.name} is not UTF-8 text` : error.message);
   }
 }
 
