@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from spanqa.batcher import Batch, Batcher, Closed, Full, Job
 
 TEXT = "The bridge of Vik was built in 1887."
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "queue_requests": 100,
     "queue_characters": 10_000,
     "batch_questions": 8,
