@@ -29,6 +29,7 @@ from spanqa.errors import MissingExtraError, ModelError, RecipeError
 try:
     import uvicorn
     from fastapi import FastAPI, Request
+    from fastapi.telemetry import TelemetryConfig
     from starlette.exceptions import HTTPException
     from starlette.middleware.cors import CORSMiddleware
     from starlette.requests import ClientDisconnect
@@ -52,6 +53,14 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 WARM_UP = (("Is the model warm?",), {"": "The first call of a model takes longer than others."})
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""Some of it is on by default, and would send where the environment of the process says."""
 STOPPING = "the server is being stopped; ask another one, or this one again later"
 logger = logging.getLogger("spanqa.server")
 
@@ -174,6 +183,7 @@ def create_app(
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
         lifespan=service.lifespan,
     )
     app.state.service = service
