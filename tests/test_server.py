@@ -26,7 +26,7 @@ from spanqa.server import create_app
 from spanqa.settings import ServerSettings
 
 TEXT = "The bridge of Vik was built in 1887."
-ASKED = {"question": "Where is Vik?", "context": TEXT}
+ASKED: dict[str, Any] = {"question": "Where is Vik?", "context": TEXT}
 JSON = {"content-type": "application/json"}
 SMALL = ServerSettings(
     max_body=600,
