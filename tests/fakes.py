@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spanqa import metrics
+from spanqa.answer import Answer
 from spanqa.backends import BatchScores
 from spanqa.data import Example, Reference
 from spanqa.model import SpanQAConfig
@@ -133,3 +135,43 @@ def random_reader(tokenizer: Any, **settings: Any) -> Reader:
     """A reader of random answers over windows of 64 tokens."""
     config = SpanQAConfig(max_length=64, stride=16, max_question_length=16)
     return Reader(RandomBackend(), tokenizer, config, **settings)
+
+
+class ScriptedReader:
+    """Answers with the first place of a question's last word; fails and waits when told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        """Questions that were read together."""
+        self.begun = threading.Semaphore(0)
+        """Released at the beginning of every batch."""
+        self.go = threading.Event()
+        """Batches wait for it; it is set unless a test clears it."""
+        self.go.set()
+
+    def stream(
+        self, asked: Iterable[tuple[str, Mapping[str, str]]], *, top_k: int
+    ) -> Iterator[tuple[Answer, ...]]:
+        """As `Reader.stream`; a question that ends in "fail" is an error."""
+        group = list(asked)
+        self.batches.append([question for question, _ in group])
+        self.begun.release()
+        assert self.go.wait(30)
+        for question, texts in group:
+            if question.endswith("fail"):
+                raise RuntimeError("told to fail")
+            yield scripted(question, texts)[:top_k]
+
+
+def scripted(question: str, texts: Mapping[str, str]) -> tuple[Answer, ...]:
+    """What a `ScriptedReader` answers, all of it."""
+    word = question.split()[-1].strip("?")
+    found = [
+        Answer(word, at, at + len(word), 0.75 / (n + 1), 0.125, id, (0, len(texts[id])))
+        for n, (id, at) in enumerate((id, text.find(word)) for id, text in texts.items())
+        if at >= 0
+    ]
+    none = Answer("", 0, 0, 0.125, 0.125)
+    first = [text[:4] for text in texts.values()]
+    unlikely = Answer(first[0], 0, len(first[0]), 0.0625, 0.125, next(iter(texts)))
+    return (*found, none, unlikely)

@@ -37,6 +37,7 @@ COMMANDS = (
     "predict",
     "report",
     "score",
+    "serve",
     "train",
 )
 

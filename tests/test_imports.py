@@ -21,6 +21,7 @@ WITHOUT_TORCH = (
     "spanqa.recipe",
     "spanqa.report",
     "spanqa.run",
+    "spanqa.server",
     "spanqa.significance",
     "spanqa.synthetic",
     "spanqa.windows",

@@ -9,6 +9,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.config import Dict
 
 from spanqa.recipe import Recipe, find_recipe
+from spanqa.settings import ServerSettings
 
 _VALUES = Group(
     "Values of the recipe",
@@ -23,6 +24,11 @@ Values = Annotated[Recipe, Parameter(name="*", consume_multiple=True, group=_VAL
 RunValues = Annotated[
     Recipe,
     Parameter(name="*", consume_multiple=True, group=_VALUES, parse=_ONE_RUN),
+]
+DEFAULT_SETTINGS = ServerSettings()
+Settings = Annotated[
+    ServerSettings,
+    Parameter(name="*", consume_multiple=True, group=Group("Settings of the server", sort_key=10)),
 ]
 Output = Annotated[Path, Parameter(alias="-o")]
 MaybeOutput = Annotated[Path | None, Parameter(alias="-o")]

@@ -18,11 +18,13 @@ from cyclopts.types import PositiveInt
 
 from spanqa import __version__
 from spanqa.arguments import (
+    DEFAULT_SETTINGS,
     DEFAULTS,
     AsJson,
     MaybeOutput,
     Output,
     RunValues,
+    Settings,
     Values,
     fill_from_recipe,
     shown,
@@ -31,6 +33,7 @@ from spanqa.errors import DataError, SpanQAError
 
 if TYPE_CHECKING:
     from spanqa.metrics import Scores
+    from spanqa.reader import Reader
     from spanqa.run import Comparison
 
 app = App(
@@ -297,6 +300,36 @@ def ask(
         return
     for each, answers in zip(question, found, strict=True):
         console.print_answers(each, text, answers)
+
+
+@app.command
+def serve(
+    model: str = "default",
+    /,
+    *,
+    min_precision: float | None = None,
+    batch_size: PositiveInt = 8,
+    settings: Settings = DEFAULT_SETTINGS,
+) -> None:
+    """Answer questions over HTTP, with a web page; needs the `serve` extra.
+
+    SIGTERM and Ctrl-C finish what was accepted, then end it.
+
+    Args:
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
+        min_precision: Give only answers of which at least this share are right, as far as the
+            calibration questions can show it.
+        batch_size: Windows of the longest kind in a batch of the model.
+        settings: Where to listen, who may ask, and how much.
+    """
+    from spanqa import server
+
+    def load() -> Reader:
+        from spanqa.reader import Reader
+
+        return Reader.from_pretrained(model, batch_size=batch_size, min_precision=min_precision)
+
+    server.serve(load, settings, lambda address: print(f"{model} answers at {address}", flush=True))
 
 
 @app.command
