@@ -147,7 +147,7 @@ def test_a_precision_out_of_range_stores_nothing(spanqa: Run, model: Path) -> No
 
 @pytest.fixture
 def adapter(tiny_encoder_folder: Path, tmp_path: Path) -> Path:
-    """The folder of an adapter, trained with a dropout that its encoder's own folder does not have."""
+    """The folder of an adapter, trained with another dropout than its encoder comes with."""
     model = SpanQAModel.from_encoder(
         str(tiny_encoder_folder),
         "softmax",

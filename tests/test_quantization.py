@@ -21,7 +21,7 @@ from spanqa.tokenizer import load_tokenizer
 from spanqa.windows import Windows, cut
 
 LAYERS, LINEAR = 2, 6
-"""Layers of the tiny encoder, and linear ones in each: query, key, value, output, two of the FFN."""
+"""Layers of the tiny encoder, and matrices in each: query, key, value, output, and two more."""
 HEADS = ("softmax", "span-crf")
 
 

@@ -145,11 +145,10 @@ def fastest(folder: Path) -> str:
 
 
 def _ratios(manifest: Manifest) -> dict[str, float]:
-    """Speed over torch's of what `auto` may take; empty where it was measured on another CPU, or
-    cannot run here.
+    """Speed over torch's of what `auto` may take.
 
-    Speeds of several exports were measured at different times, their ratios to torch can be
-    compared.
+    Nothing where the export was measured on another CPU, or cannot run here. Speeds of several
+    exports were measured at different times, their ratios to torch can be compared.
     """
     runtime = RUNTIMES[manifest.kind.partition("-")[0]]
     if manifest.cpu != cpu_name() or find_spec(runtime) is None:
