@@ -1,6 +1,6 @@
 """All rows on a CPU, in one run, and the ones that matter once more at the end.
 
-    python -m benchmarks [CHECKPOINT] [--backends torch ...] [--markdown FILE]
+    python -m benchmarks [CHECKPOINT] [--backends torch onnx-int8 ...] [--markdown FILE]
 
 CHECKPOINT: what is answered with; the reader that comes with spanqa if left out. Needs the peers
 (`make peers`) and the data in $SPANQA_DATA. The rows of a GPU are `python -m benchmarks.gpu`.
@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import answering, growth, heads, tools, training
 from benchmarks.measure import conditions, quiet
 from benchmarks.rows import Row, markdown, show
+from spanqa.choice import BACKENDS
 from spanqa.shipped import DEFAULT
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Measure, print, and write the table if wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", nargs="?", default=DEFAULT)
-    parser.add_argument("--backends", nargs="+", default=answering.BACKENDS)
+    parser.add_argument("--backends", nargs="+", default=(), choices=BACKENDS, metavar="NAME")
     parser.add_argument("--markdown", type=Path, help="file for conditions and table")
     args = parser.parse_args()
     quiet()

@@ -1,8 +1,10 @@
 """Questions answered end to end: beside the pipeline of transformers 4.57.6; CPU, one run.
 
-    python -m benchmarks.answering [CHECKPOINT] [--backends torch ...] [--questions N]
+    python -m benchmarks.answering [CHECKPOINT] [--backends torch onnx-int8 ...] [--questions N]
 
-From text to answers, tokenising included, with the same weights on both sides. The pipeline answers
+From text to answers, tokenising included, with the same weights on both sides. Backends are torch
+and those that `spanqa export` has put beside the checkpoint, unless named; what exact match they
+lose is counted against the first. The pipeline answers
 at the batch size that a short trial finds best for it. Both sides may answer "" (that is
 `handle_impossible_answer`), and do so where "no answer" beats every span: the threshold that ours
 has from its calibration is set aside, so that exact match compares speed settings and nothing else.
@@ -27,13 +29,14 @@ from benchmarks.checkpoint import as_theirs, pairs
 from benchmarks.measure import DATA, Peer, conditions, quiet, seconds_of
 from benchmarks.rows import Row, show
 from spanqa.abstention import AT_ZERO
+from spanqa.choice import BACKENDS
 from spanqa.data import load
 from spanqa.example import Example
+from spanqa.manifest import exports_of
 from spanqa.metrics import evaluate
 from spanqa.reader import Reader
-from spanqa.shipped import DEFAULT
+from spanqa.shipped import DEFAULT, folder_of
 
-BACKENDS = ("torch",)
 BATCH_SIZES = (1, 8, 32)
 """Tried for the pipeline."""
 TRIAL, SINGLE = 100, 200
@@ -59,10 +62,14 @@ class Answered:
         return 1e3 * float(np.percentile(self.latencies, percent))
 
 
+def backends_of(checkpoint: str) -> tuple[str, ...]:
+    """torch, and what an export lies beside the checkpoint for."""
+    return ("torch", *exports_of(folder_of(checkpoint)))
+
+
 def reader_of(checkpoint: str, backend: str) -> Reader:
     """The checkpoint on one backend, answering where a span beats "no answer"."""
-    options: dict[str, Any] = {} if backend == "torch" else {"backend": backend}
-    reader = Reader.from_pretrained(checkpoint, **options)
+    reader = Reader.from_pretrained(checkpoint, backend=backend)
     reader.rule = AT_ZERO
     return reader
 
@@ -74,8 +81,7 @@ def own(checkpoint: str, backend: str, examples: Sequence[Example]) -> Answered:
     found: list[Any] = []
     seconds = seconds_of(lambda: found.extend(reader(asked, **OPTIONS)))
     single = [seconds_of(partial(reader, each, **OPTIONS)) for each in asked[:SINGLE]]
-    name = f"{reader.backend.name} ({backend})" if backend != "torch" else reader.backend.name
-    return Answered(name, seconds, exact_match(examples, found), tuple(single))
+    return Answered(reader.backend.name, seconds, exact_match(examples, found), tuple(single))
 
 
 def theirs(peer: Peer, examples: Sequence[Example], folder: Path) -> Answered:
@@ -104,17 +110,25 @@ def exact_match(examples: Sequence[Example], found: Sequence[dict[str, Any]]) ->
 
 def rows(
     checkpoint: str = DEFAULT,
-    backends: Sequence[str] = BACKENDS,
+    backends: Sequence[str] = (),
     data: Path = DATA / "squad2" / "dev-v2.0.json",
     questions: int = 2000,
 ) -> Iterator[Row]:
-    """Throughput, latency and exact match of each backend; targets are for the fastest one."""
+    """Throughput, latency and exact match of each backend; targets are for the fastest one.
+
+    Args:
+        checkpoint: what `Reader.from_pretrained` takes, with a softmax or joint head.
+        backends: names in `spanqa.choice.BACKENDS`; those of `backends_of` if left out.
+        data: a SQuAD file.
+        questions: the first ones of it.
+    """
     examples = load(data, misaligned="keep").examples[:questions]
     with tempfile.TemporaryDirectory() as temporary:
         folder = as_theirs(checkpoint, Path(temporary) / "model")
         with Peer("pipeline_v4.py", folder) as peer:
             peer_found = theirs(peer, examples, Path(temporary))
-    found = [own(checkpoint, backend, examples) for backend in backends]
+    named = backends or backends_of(checkpoint)
+    found = [own(checkpoint, backend, examples) for backend in named]
     fastest = min(found, key=lambda each: each.seconds)
     for each in found:
         for percent in (50, 95):
@@ -148,7 +162,7 @@ def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", nargs="?", default=DEFAULT)
-    parser.add_argument("--backends", nargs="+", default=BACKENDS)
+    parser.add_argument("--backends", nargs="+", default=(), choices=BACKENDS, metavar="NAME")
     parser.add_argument("--data", type=Path, default=DATA / "squad2" / "dev-v2.0.json")
     parser.add_argument("--questions", type=int, default=2000)
     args = parser.parse_args()

@@ -12,6 +12,7 @@ os.environ["MPLBACKEND"] = "Agg"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,6 +179,17 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_fol
     )
     model.save_pretrained(folder)
     load_tokenizer(str(tiny_encoder_folder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_exported_folder(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Path:
+    """A copy of `tiny_model_folder` with an export for ONNX Runtime beside it."""
+    from spanqa.export import export
+
+    folder = tmp_path_factory.mktemp("tiny-exported") / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    export(str(folder), format="onnx", data="synthetic:eval:30", questions=10)
     return folder
 
 

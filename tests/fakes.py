@@ -1,4 +1,4 @@
-"""Comparisons and readers that nobody trained, for tests of what is made of one."""
+"""Comparisons, readers and exports that nobody made, for tests of what is done with one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from spanqa import metrics
 from spanqa.answer import Answer
 from spanqa.backends import BatchScores
 from spanqa.data import Example, Reference
+from spanqa.manifest import REFERENCE, Bounds, Gate, Manifest, Trial
 from spanqa.model import SpanQAConfig
 from spanqa.reader import Reader
 from spanqa.recipe import DataRecipe, Recipe, TrainingRecipe
@@ -175,3 +176,44 @@ def scripted(question: str, texts: Mapping[str, str]) -> tuple[Answer, ...]:
     first = [text[:4] for text in texts.values()]
     unlikely = Answer(first[0], 0, len(first[0]), 0.0625, 0.125, next(iter(texts)))
     return (*found, none, unlikely)
+
+
+def make_manifest(
+    kind: str = "onnx",
+    *,
+    sha256: str | None = None,
+    cpu: str = "this CPU",
+    speeds: tuple[float, float] = (10.0, 20.0),
+    agreement: float = 1.0,
+    exact: float = 70.0,
+    reduce_range: bool | None = None,
+    bf16: float | None = None,
+) -> Manifest:
+    """An export of nothing.
+
+    Args:
+        kind: of the export.
+        sha256: of the checkpoint that it was made of.
+        cpu: that it was measured on.
+        speeds: questions a second of torch, and of the export.
+        agreement: of the export with torch.
+        exact: its exact match; torch has 70, and at most 0.3 points may be lost.
+        reduce_range: setting of int8; none if left out.
+        bf16: questions a second of torch in bfloat16; not measured if left out.
+    """
+    trials = {REFERENCE: Trial(1.0, 70.0, speeds[0]), kind: Trial(agreement, exact, speeds[1])}
+    if bf16 is not None:
+        trials["torch-bf16"] = Trial(0.99, 70.0, bf16)
+    return Manifest(
+        kind=kind,
+        precision="int8" if kind.endswith("int8") else "fp32",
+        files={},
+        source="some/model",
+        source_sha256=sha256,
+        quantization={} if reduce_range is None else {"reduce_range": reduce_range},
+        versions={},
+        cpu=cpu,
+        threads=1,
+        gate=Gate("asked.json", "0" * 64, 500, 0, Bounds(0.97, 0.3)),
+        trials=trials,
+    )

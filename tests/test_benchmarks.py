@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from fakes import make_manifest
+
+from benchmarks.answering import backends_of
 from benchmarks.growth import Point, slopes
 from benchmarks.rows import Row, markdown
 
@@ -43,3 +47,12 @@ def test_slopes_are_of_the_largest_sizes() -> None:
     quadratic = [Point(2**k, 4.0**k, 0.0) for k in range(5)]
     assert slopes(quadratic)[0] == pytest.approx(2.0)
     assert slopes(quadratic)[1] != slopes(quadratic)[1]  # too little memory to say anything
+
+
+def test_what_was_exported_is_measured_beside_torch(tmp_path: Path) -> None:
+    assert backends_of("some/model") == ("torch",)
+    for kind in ("openvino-int8", "onnx"):
+        folder = tmp_path / "exports" / kind
+        folder.mkdir(parents=True)
+        make_manifest(kind).save(folder)
+    assert backends_of(str(tmp_path)) == ("torch", "onnx", "openvino-int8")

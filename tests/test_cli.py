@@ -15,13 +15,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes import make_comparison
+from fakes import make_comparison, make_manifest
 
 from spanqa import __version__, comparison
 from spanqa.answer import Answer
 from spanqa.cli import app, main
 from spanqa.console import print_answers, surroundings
 from spanqa.errors import SpanQAError
+from spanqa.export import QUESTIONS
+from spanqa.manifest import Manifest
+from spanqa.reader import BATCH_SIZE
 from spanqa.recipe import HEADS, DataRecipe, Recipe, TrainingRecipe, find_recipe
 from spanqa.records import write_atomic
 from spanqa.run import Comparison, run_folder, write_questions
@@ -538,6 +541,21 @@ def test_ask_prints_the_answer_in_its_sentence(spanqa: Run, model: Path, tmp_pat
         assert sentence.replace(">>", "").replace("<<", "").strip() in text
 
 
+def test_what_runs_the_model_is_said_on_standard_error(
+    spanqa: Run, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "page.txt").write_text("The bridge was built by Ada.", encoding="utf-8")
+    words = ("ask", model, "-q", "Who?", "--context", tmp_path / "page.txt")
+    for backend in ("auto", "torch"):
+        status, out, err = spanqa(*words, "--backend", backend, "--json")
+        assert status == 0
+        assert len(json.loads(out)) == 1
+        assert len(re.findall(r"^backend: torch fp32", err, re.MULTILINE)) == 1
+    status, out, err = spanqa(*words, "--backend", "onnx")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"spanqa: {model}: has no onnx export")
+
+
 def test_no_answer_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
     print_answers("Who\x1b paid?", "Nobody knows.", [Answer("", 0, 0, 0.97, 0.97)])
     assert capsys.readouterr().out == "Who  paid?\n  no answer  (probability 0.970)\n"
@@ -610,3 +628,56 @@ def test_an_outdated_help_is_noticed() -> None:
     outdated = page.replace("Peak learning rate of AdamW.", "Something else.")
     assert outdated != page
     assert generate.generated(outdated) == page
+
+
+# export
+
+
+def test_export_prints_what_the_gate_measured(
+    spanqa: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from spanqa import export
+
+    asked: dict[str, Any] = {}
+
+    def write(model: str, **settings: Any) -> tuple[Path, Manifest]:
+        asked.update(settings, model=model)
+        manifest = make_manifest("onnx-int8", speeds=(10.0, 23.47), agreement=0.984, exact=69.8)
+        return tmp_path / "made", manifest
+
+    monkeypatch.setattr(export, "export", write)
+    words = ("--format", "onnx", "--int8", "--data", "dev.json", "--max-em-loss", 0.5)
+    status, out, err = spanqa("export", "some/model", *words, "-o", tmp_path / "made")
+    assert (status, err) == (0, "")
+    assert asked == {
+        "model": "some/model",
+        "format": "onnx",
+        "int8": True,
+        "data": "dev.json",
+        "questions": QUESTIONS,
+        "output": tmp_path / "made",
+        "min_agreement": None,
+        "max_em_loss": 0.5,
+        "batch_size": BATCH_SIZE,
+    }
+    cells = [re.findall(r"[\w.%-]+(?: \w+)*", line) for line in out.splitlines()]
+    assert ["500 questions", "torch", "onnx-int8"] in cells
+    assert ["answered alike", "100.0%", "98.4%"] in cells
+    assert ["exact match", "70.00", "69.80"] in cells
+    assert ["questions a second", "10.0", "23.5"] in cells
+    assert out.splitlines()[-1] == str(tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--format", "tflite", "--data", "x.json"), "Invalid value"),
+        (("--format", "onnx"), 'Command "export" parameter "--data" requires an argument'),
+        (("--format", "onnx", "--data", "x.json", "--min-agreement", 97), "min_agreement must be"),
+        (("--format", "onnx", "--data", "x.json"), "some/model: is not a folder of yours"),
+    ],
+)
+def test_export_refuses(spanqa: Run, words: tuple[object, ...], sentence: str) -> None:
+    status, out, err = spanqa("export", "some/model", *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"spanqa: {sentence}")

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from spanqa.adapter import SETTINGS, WEIGHTS, Adapter, add_lora
 from spanqa.calibration import stored
 from spanqa.cli import main
 from spanqa.data import load
+from spanqa.manifest import EXPORTS, checkpoint_sha256
 from spanqa.model import SpanQAConfig, SpanQAModel
 from spanqa.reader import Reader
 from spanqa.reliability import Reliability
@@ -140,3 +143,94 @@ def test_a_precision_out_of_range_stores_nothing(spanqa: Run, model: Path) -> No
     assert status == 2
     assert error == "spanqa: min_precision must be between 0 and 1, got 80.0\n"
     assert (model / "config.json").read_bytes() == before
+
+
+@pytest.fixture
+def adapter(tiny_encoder_folder: Path, tmp_path: Path) -> Path:
+    """The folder of an adapter, trained with another dropout than its encoder comes with."""
+    model = SpanQAModel.from_encoder(
+        str(tiny_encoder_folder),
+        "softmax",
+        hidden_dropout_prob=0.25,
+        max_length=64,
+        stride=16,
+        max_question_length=16,
+    )
+    add_lora(model, 2, 4.0)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in model.encoder.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn_like(parameter) / 10)
+    folder = tmp_path / "adapter"
+    Adapter.of(model, str(tiny_encoder_folder)).save(folder)
+    model.config.save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_is_calibrated_where_it_lies(spanqa: Run, adapter: Path) -> None:
+    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    sealed = checkpoint_sha256(adapter)
+    assert spanqa("calibrate", adapter, "--data", OTHER, "--min-precision", 0.5)[0] == 0
+    after = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    assert after.keys() == before.keys() == {SETTINGS, WEIGHTS, "config.json"}
+    assert {name for name in before if before[name] != after[name]} == {"config.json"}
+    assert checkpoint_sha256(adapter) == sealed
+    reader = Reader.from_pretrained(adapter)
+    assert reader.calibration is not None
+    assert reader.config.null_threshold == reader.calibration.null_threshold
+    assert reader.config.min_precision == 0.5
+    written = json.loads(after["config.json"])
+    assert written["encoder_config"]["hidden_dropout_prob"] == 0.25
+
+
+def test_an_adapter_is_calibrated_into_a_whole_checkpoint(
+    spanqa: Run, adapter: Path, tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    assert spanqa("calibrate", adapter, "--data", OTHER, "--output", tmp_path / "whole")[0] == 0
+    assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
+    whole, adapted = (Reader.from_pretrained(each) for each in (tmp_path / "whole", adapter))
+    assert whole.calibration is not None and adapted.calibration is None
+    text = "The bridge was built by Ada in 1887."
+    first, second = (each.answer("Who built it?", text, top_k=4) for each in (whole, adapted))
+    assert {(a.start, a.end) for a in first} == {(a.start, a.end) for a in second}
+
+
+def test_an_export_is_calibrated_by_itself(
+    spanqa: Run, tiny_exported_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(tiny_exported_folder, tmp_path / "model"))
+    export = checkpoint / EXPORTS / "onnx"
+    before = {path.name: path.read_bytes() for path in export.iterdir()}
+    own = (checkpoint / "config.json").read_bytes()
+    status, _, error = spanqa("calibrate", export, "--data", OTHER, "--output", tmp_path / "copy")
+    assert status == 2
+    assert error.startswith(f"spanqa: {export}: is an export, which is calibrated where it lies")
+    assert spanqa("calibrate", export, "--data", OTHER)[0] == 0
+    after = {path.name: path.read_bytes() for path in export.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"config.json"}
+    assert (checkpoint / "config.json").read_bytes() == own
+    alone = Reader.from_pretrained(export)
+    assert alone.backend.name == "ONNX Runtime fp32"
+    assert alone.calibration is not None
+    assert alone.calibration.fingerprint == load(OTHER).fingerprint
+    # Beside its checkpoint it answers by the checkpoint's configuration, as torch does.
+    assert Reader.from_pretrained(checkpoint, backend="onnx").calibration is None
+
+
+def test_what_ran_the_model_is_said_and_written_nowhere_else(
+    spanqa: Run, tiny_exported_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outs = []
+    for name, backend in (("ONNX Runtime fp32", "onnx"), ("torch fp32", "torch")):
+        words = ("evaluate", str(tiny_exported_folder), DATA, "--backend", backend, "--json")
+        assert main([*words, "--output", str(tmp_path / backend)]) == 0
+        captured = capsys.readouterr()
+        assert f"backend: {name}" in captured.err
+        outs.append(json.loads(captured.out))
+    assert outs[0] == pytest.approx(outs[1], abs=1e-3)
+    written = [
+        json.loads((tmp_path / b / "predictions.json").read_text()) for b in ("onnx", "torch")
+    ]
+    assert written[0] == written[1]

@@ -26,6 +26,7 @@ from spanqa.onnx_backend import OnnxBackend
 from spanqa.openvino_backend import OpenVINOBackend
 from spanqa.reader import Reader
 from spanqa.recipe import HEADS
+from spanqa.windows import Template
 
 TOLERANCE = 1e-4
 """Between two programs that add float32 numbers in another order."""
@@ -161,6 +162,56 @@ def test_what_fails_the_gate_leaves_nothing(
     assert sorted(path.name for path in checkpoint.rglob("*")) == before
 
 
+def test_a_failed_export_leaves_an_older_one(
+    tiny_exported_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Path(shutil.copytree(tiny_exported_folder, tmp_path / "model"))
+    folder = checkpoint / "exports" / "onnx"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(module, "require", require_nothing_passes)
+    with pytest.raises(ModelError, match="nothing passes"):
+        export(str(checkpoint), format="onnx", data=str(data), questions=5)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def require_nothing_passes(*_: object) -> None:
+    raise ModelError("nothing passes")
+
+
+def test_an_export_says_nothing_of_the_folders_it_came_from(
+    tiny_exported_folder: Path, tiny_encoder_folder: Path
+) -> None:
+    folder = tiny_exported_folder / "exports" / "onnx"
+    config = json.loads((folder / "config.json").read_text())
+    assert "_name_or_path" not in config | config["encoder_config"]
+    for path in folder.glob("*.json"):
+        assert path.name == MANIFEST or str(tiny_encoder_folder.parent) not in path.read_text()
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_an_export_is_not_exported_again(
+    output: bool, tiny_exported_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tiny_exported_folder / "exports" / "onnx"
+    where = tmp_path / "again" if output else None
+    with pytest.raises(ModelError) as caught:
+        export(str(folder), format="onnx", data=str(data), output=where)
+    assert str(caught.value) == (
+        f"{folder}: is an export; export the checkpoint that it was made of"
+    )
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("backend", [OnnxBackend, OpenVINOBackend])
+def test_a_file_that_is_no_model_is_named(
+    backend: type[OnnxBackend | OpenVINOBackend], tmp_path: Path
+) -> None:
+    file = tmp_path / "model.xml"
+    file.write_text("no model")
+    with pytest.raises(ModelError, match=r"model\.xml: .* cannot load it"):
+        backend(file)
+
+
 def test_what_cannot_be_exported(
     checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,8 +228,7 @@ def test_what_cannot_be_exported(
 
 
 def test_the_tokenizer_decides_about_token_types(
-    tiny_bpe_tokenizer: PreTrainedTokenizerFast,
+    tiny_tokenizer: PreTrainedTokenizerFast, tiny_bpe_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    from spanqa.windows import Template
-
+    assert Template.of(tiny_tokenizer).token_types is not None
     assert Template.of(tiny_bpe_tokenizer).token_types is None

@@ -75,11 +75,16 @@ def load(name: str, revision: str | None = None, backend: str = "auto") -> Loade
     if chosen not in KINDS:
         return _load_torch(name, revision, bf16=chosen == BF16)
     found = exports_of(folder).get(chosen)
-    again = f"run 'spanqa export {name} --format {chosen.replace('-int8', ' --int8')}'"
+    command = f"spanqa export {name} --format {chosen.replace('-int8', ' --int8')} --data FILE"
+    if found is None and not (Path(name) / "config.json").is_file():
+        raise ModelError(
+            f"{name}: has no {chosen} export, as it is not a folder of yours; run '{command} "
+            "--output FOLDER' and give FOLDER as the model"
+        )
     if found is None:
-        raise ModelError(f"{name}: has no {chosen} export; {again} first")
-    if not _is_current(folder, found):
-        raise ModelError(f"{name}: has changed since its {chosen} export; {again} again")
+        raise ModelError(f"{name}: has no {chosen} export; run '{command}' first")
+    if found.source_sha256 != checkpoint_sha256(folder):
+        raise ModelError(f"{name}: has changed since its {chosen} export; run '{command}' again")
     loaded = load_export(folder / EXPORTS / chosen, found)
     _answer_as(folder, loaded.config)
     return loaded
@@ -93,7 +98,7 @@ def load_export(folder: Path, manifest: Manifest) -> Loaded:
         MissingExtraError: what runs it is not installed.
     """
     manifest.verify(folder)
-    if manifest.quantization.get("reduce_range") is False and not computes_vnni():
+    if _needs_vnni(manifest) and not computes_vnni():
         raise ModelError(
             f"{folder}: was quantised for processors with VNNI, and may overflow on this one; "
             "export it here"
@@ -123,30 +128,32 @@ def fastest(folder: Path) -> str:
     best, ratio = "torch", 1.0
     if torch.cuda.is_available():
         return best
-    for kind, manifest in exports_of(folder).items():
-        speeds = _ratios(manifest)
-        if not speeds or find_spec(RUNTIMES[kind.partition("-")[0]]) is None:
-            continue
-        if not _is_current(folder, manifest):
+    exports = {kind: each for kind, each in exports_of(folder).items() if _ratios(each)}
+    now = checkpoint_sha256(folder) if exports else None
+    for kind, manifest in exports.items():
+        if manifest.source_sha256 != now:
             warnings.warn(
                 f"{folder}: has changed since its {kind} export, which is not used; "
                 "run 'spanqa export' again",
                 stacklevel=4,
             )
             continue
-        for name, speed in speeds.items():
+        for name, speed in _ratios(manifest).items():
             if speed > ratio:
                 best, ratio = name, speed
     return best
 
 
 def _ratios(manifest: Manifest) -> dict[str, float]:
-    """Speed over torch's of what `auto` may take; empty where it was measured on another CPU.
+    """Speed over torch's of what `auto` may take.
 
-    Speeds of several exports were measured at different times, their ratios to torch can be
-    compared.
+    Nothing where the export was measured on another CPU, or cannot run here. Speeds of several
+    exports were measured at different times, their ratios to torch can be compared.
     """
-    if manifest.cpu != cpu_name():
+    runtime = RUNTIMES[manifest.kind.partition("-")[0]]
+    if manifest.cpu != cpu_name() or find_spec(runtime) is None:
+        return {}
+    if _needs_vnni(manifest) and not computes_vnni():
         return {}
     reference = manifest.trials[REFERENCE]
     usable = {manifest.kind, *([BF16] if torch.cpu._is_avx512_bf16_supported() else [])}
@@ -157,8 +164,8 @@ def _ratios(manifest: Manifest) -> dict[str, float]:
     }
 
 
-def _is_current(folder: Path, manifest: Manifest) -> bool:
-    return manifest.source_sha256 == checkpoint_sha256(folder)
+def _needs_vnni(manifest: Manifest) -> bool:
+    return manifest.quantization.get("reduce_range") is False
 
 
 def is_checkpoint(folder: Path) -> bool:

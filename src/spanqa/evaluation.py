@@ -14,11 +14,12 @@ from spanqa.data import Corpus, load, require_labels
 from spanqa.decoding import Prediction
 from spanqa.errors import ModelError
 from spanqa.figure import risk_coverage_curve
-from spanqa.manifest import EXPORTS, exports_of, is_export
+from spanqa.manifest import ANSWERING, EXPORTS, exports_of, is_export
 from spanqa.metrics import Scores
+from spanqa.model import SpanQAConfig
 from spanqa.prediction import figures, score_windows, write_predictions
 from spanqa.reader import BATCH_SIZE, Reader
-from spanqa.records import dump, write_atomic
+from spanqa.records import dump, parse, read_json, write_atomic
 from spanqa.reliability import Reliability, reliability
 from spanqa.run import Calibration
 from spanqa.windows import Windows
@@ -122,9 +123,6 @@ def predict(
 ) -> str:
     """Answer questions and write predictions, n-best and null odds into a folder.
 
-    Returns:
-        Name of the backend that ran the model.
-
     Args:
         model: folder or hub id of a checkpoint.
         data: a source that `spanqa.data.load` takes; needs no answers.
@@ -132,6 +130,9 @@ def predict(
         batch_size: windows of the longest kind in a batch.
         min_precision: as in `Reader`.
         backend: as in `Reader.from_pretrained`.
+
+    Returns:
+        Name of the backend that ran the model.
 
     Raises:
         SpanQAError: model or data cannot be used.
@@ -156,7 +157,8 @@ def calibrate(
     """Fit temperature and null threshold on labelled questions and store them in a checkpoint.
 
     Args:
-        model: folder of a checkpoint; of any kind, or a hub id, where `output` is given.
+        model: folder of a checkpoint, whose exports follow, or of an export; any checkpoint where
+            `output` is given, also from the hub.
         data: questions that are not to be reported on; a source that `spanqa.data.load` takes.
         output: folder for the calibrated checkpoint; `model` itself if left out.
         objective: what the null threshold is to be best for.
@@ -166,6 +168,11 @@ def calibrate(
     Raises:
         SpanQAError: model or data cannot be used, or the model cannot be changed where it lies.
     """
+    if output is not None and is_export(Path(model)):
+        raise ModelError(
+            f"{model}: is an export, which is calibrated where it lies; leave out --output, or "
+            "name the checkpoint that it was made of"
+        )
     corpus = _labelled(data)
     kind = "auto" if is_export(Path(model)) else "torch"
     reader = Reader.from_pretrained(model, backend=kind, batch_size=batch_size)
@@ -187,15 +194,23 @@ def calibrate(
         rule_for(min_precision, calibration.levels)  # refuses what is out of range
     reader.config.min_precision = min_precision
     if output is None:
-        config = reader.config.to_json_string()
-        for folder in (
-            Path(model),
-            *(Path(model) / EXPORTS / kind for kind in exports_of(Path(model))),
-        ):
-            write_atomic(folder / "config.json", config.encode())
+        exports = (Path(model) / EXPORTS / kind for kind in exports_of(Path(model)))
+        for folder in (Path(model), *exports):
+            _restate(folder / "config.json", reader.config)
     else:
         reader.save_pretrained(output)
     return calibration
+
+
+def _restate(path: Path, config: SpanQAConfig) -> None:
+    """Write into a config.json how to answer, and leave the rest as it is.
+
+    What else `config` says need not be what the file says: that of an adapter's encoder is read
+    from the encoder's own folder.
+    """
+    said = parse(config.to_json_string(), str(path))
+    written = read_json(path) | {name: said[name] for name in ANSWERING}
+    write_atomic(path, dump(written, indent=2))
 
 
 def _labelled(data: str) -> Corpus:

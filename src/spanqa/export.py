@@ -88,6 +88,8 @@ def export(
         SpanQAError: model or data cannot be used, or the export did not pass; nothing is kept.
     """
     _require_extra(format)
+    if is_export(folder_of(model)):
+        raise ModelError(f"{model}: is an export; export the checkpoint that it was made of")
     kind = f"{format}-int8" if int8 else format
     precision = _precision(format, int8)
     bounds = _bounds(precision, min_agreement, max_em_loss)
@@ -146,12 +148,9 @@ def _bounds(precision: str, min_agreement: float | None, max_em_loss: float | No
 
 
 def _beside(model: str, kind: str) -> Path:
-    folder = Path(model)
-    if is_export(folder):
-        raise ModelError(f"{model}: is an export; export the checkpoint that it was made of")
-    if not (folder / "config.json").is_file():
+    if not (Path(model) / "config.json").is_file():
         raise RecipeError(f"{model}: is not a folder of yours; say where to write with --output")
-    return folder / EXPORTS / kind
+    return Path(model) / EXPORTS / kind
 
 
 def _drawn(corpus: Corpus, questions: int) -> tuple[Sequence[Example], Sequence[Example]]:

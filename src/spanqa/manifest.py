@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spanqa.adapter import SETTINGS
-from spanqa.errors import ModelError, RecipeError
+from spanqa.errors import DataError, ModelError, RecipeError
 from spanqa.records import dump, from_json, read_json, write_atomic
 
 MANIFEST = "export.json"
@@ -118,7 +118,13 @@ class Manifest:
             DataError: it is missing or damaged.
         """
         path = folder / MANIFEST
-        return from_json(cls, read_json(path), str(path))
+        found = from_json(cls, read_json(path), str(path))
+        if found.kind not in KINDS:
+            raise DataError(f"{path} is damaged: there is no kind {found.kind!r}")
+        for name in (REFERENCE, found.kind):
+            if name not in found.trials:
+                raise DataError(f"{path} is damaged: the trial of {name} is missing")
+        return found
 
     def verify(self, folder: Path) -> None:
         """Refuse exported files that are not those that passed the gate.

@@ -72,6 +72,13 @@ class SpanQAConfig(PreTrainedConfig):
         kwargs.setdefault("attn_implementation", chosen)
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is saved: without the folder that the encoder came from, as without one's own."""
+        written: dict[str, Any] = super().to_diff_dict()
+        if isinstance(written.get("encoder_config"), dict):
+            written["encoder_config"].pop("_name_or_path", None)
+        return written
+
 
 @dataclass
 class SpanQAOutput(ModelOutput):

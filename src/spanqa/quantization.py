@@ -14,8 +14,9 @@ model quantised with the full range is refused by processors without VNNI.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def quantize_openvino(model: Any, windows: Windows) -> tuple[Any, dict[str, Any]
     reduce_range = not computes_vnni()
     rows = range(min(WINDOWS, len(windows)))
     fix = OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE
-    with _quiet(logging.getLogger("nncf")):
+    with _quiet(logging.getLogger("nncf")), redirect_stdout(sys.stderr):  # its progress bars
         made = nncf.quantize(
             model.clone(),
             nncf.Dataset([_inputs(windows, row) for row in rows]),
