@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import DATA, print_conditions
+from benchmarks.measure import DATA, conditions
 from spanqa.answer import Answer
 from spanqa.data import Example, load, sample
 from spanqa.reader import Reader
@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--questions", type=int, default=200)
     args = parser.parse_args()
-    print_conditions(("torch", "transformers", "fastapi", "uvicorn"))
+    print(*conditions(("torch", "transformers", "fastapi", "uvicorn")), sep="\n")
     asked = prepare(args.model, args.questions)
     source = "SQuAD 2.0 dev" if DEV.is_file() else "synthetic"
     print(f"{len(asked)} questions ({source}), {args.clients} clients, {args.seconds:g} s each")

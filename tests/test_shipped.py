@@ -1,4 +1,4 @@
-"""The reader that comes with spanqa: there after installation, small, and right on plain questions."""
+"""The reader that comes with spanqa: there after installation, small, right on plain questions."""
 
 from __future__ import annotations
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.config import Dict
+from cyclopts.types import PositiveInt
 
 from spanqa.recipe import Recipe, find_recipe
 from spanqa.settings import ServerSettings
@@ -30,6 +32,24 @@ Settings = Annotated[
     ServerSettings,
     Parameter(name="*", consume_multiple=True, group=Group("Settings of the server", sort_key=10)),
 ]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a model answers: arguments of `Reader.from_pretrained`."""
+
+    backend: str = "auto"
+    """What runs the model: auto (the fastest that was measured on this CPU), torch, torch-bf16, or
+    an export beside the model: onnx, onnx-int8, openvino, openvino-int8."""
+    batch_size: PositiveInt = 8
+    """Windows of the longest kind in a batch."""
+    min_precision: float | None = None
+    """Give only answers of which at least this share are right, as far as the calibration questions
+    can show it."""
+
+
+AS_TRAINED = ReadingOptions()
+Reading = Annotated[ReadingOptions, Parameter(name="*")]
 Output = Annotated[Path, Parameter(alias="-o")]
 MaybeOutput = Annotated[Path | None, Parameter(alias="-o")]
 AsJson = Annotated[bool, Parameter(name="--json")]

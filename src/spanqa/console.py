@@ -217,3 +217,10 @@ def _print(what: Table | Text) -> None:
     """Print to the standard output of this moment; a pipe has no width to keep to."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(what, soft_wrap=isinstance(what, Text))
+
+
+def complain(sentence: str) -> None:
+    """Say on standard error what is wrong, in one line."""
+    line = f"spanqa: {' '.join(sentence.split())}"
+    encoding = sys.stderr.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
