@@ -98,7 +98,8 @@ def _products(model: Any) -> list[Any]:
 
 def _width(product: Any) -> int:
     last = product.output(0).partial_shape[-1]
-    return int(last) if last.is_static else 10**6
+    width: int = last.get_length() if last.is_static else 10**6
+    return width
 
 
 def _quantized(model: Any) -> int:
