@@ -11,12 +11,14 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
 from spanqa import quantization as module
 from spanqa.data import load
 from spanqa.graph import openvino_model, trace, write_onnx
 from spanqa.model import SpanQAModel
 from spanqa.quantization import quantize_onnx, quantize_openvino
+from spanqa.recipe import WindowRecipe
 from spanqa.tokenizer import load_tokenizer
 from spanqa.windows import Windows, cut
 
@@ -25,20 +27,18 @@ LAYERS, LINEAR = 2, 6
 HEADS = ("softmax", "span-crf")
 
 
-def tiny(head: str, folder: Path) -> SpanQAModel:
-    torch.manual_seed(0)
-    return SpanQAModel.from_encoder(str(folder), head).eval()
-
-
 @pytest.fixture(params=HEADS)
 def model(request: pytest.FixtureRequest, tiny_encoder_folder: Path) -> SpanQAModel:
-    return tiny(request.param, tiny_encoder_folder)
+    torch.manual_seed(0)
+    made = SpanQAModel.from_encoder(str(tiny_encoder_folder), request.param)
+    nn.Module.eval(made)
+    return made
 
 
 @pytest.fixture
 def windows(tiny_encoder_folder: Path) -> Windows:
     examples = load("synthetic:eval:8").examples
-    return cut(examples, load_tokenizer(str(tiny_encoder_folder)))
+    return cut(examples, load_tokenizer(str(tiny_encoder_folder)), WindowRecipe())
 
 
 @pytest.mark.parametrize("vnni", [False, True])
@@ -98,7 +98,8 @@ def _products(model: Any) -> list[Any]:
 
 def _width(product: Any) -> int:
     last = product.output(0).partial_shape[-1]
-    return int(last) if last.is_static else 10**6
+    width: int = last.get_length() if last.is_static else 10**6
+    return width
 
 
 def _quantized(model: Any) -> int:

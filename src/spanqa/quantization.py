@@ -112,7 +112,9 @@ def _narrow(operations: Sequence[Any]) -> list[str]:
     """Names of the matrix products with no more output channels than a head has."""
     products = [each for each in operations if each.get_type_name() == "MatMul"]
     last = {each.get_friendly_name(): each.output(0).partial_shape[-1] for each in products}
-    return [name for name, size in last.items() if size.is_static and int(size) <= WIDEST_HEAD]
+    return [
+        name for name, size in last.items() if size.is_static and size.get_length() <= WIDEST_HEAD
+    ]
 
 
 @contextmanager
