@@ -617,7 +617,8 @@ def test_the_documented_help_is_the_present_one() -> None:
     page = generate.PAGE.read_text(encoding="utf-8")
     assert [block[1].strip() for block in generate.BLOCK.findall(page)] == [
         "",
-        *("compare", "train", "evaluate", "predict", "ask", "score", "check", "report"),
+        *("compare", "train", "evaluate", "predict", "calibrate", "export", "ask", "serve"),
+        *("score", "check", "report"),
     ]
     assert generate.generated(page) == page
 
@@ -672,7 +673,7 @@ def test_export_prints_what_the_gate_measured(
     ("words", "sentence"),
     [
         (("--format", "tflite", "--data", "x.json"), "Invalid value"),
-        (("--format", "onnx"), 'Command "export" parameter "--data" requires an argument'),
+        (("--format", "onnx"), 'Command "export" parameter --data requires an argument'),
         (("--format", "onnx", "--data", "x.json", "--min-agreement", 97), "min_agreement must be"),
         (("--format", "onnx", "--data", "x.json"), "some/model: is not a folder of yours"),
     ],
