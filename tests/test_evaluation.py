@@ -13,7 +13,7 @@ import torch
 from spanqa.adapter import SETTINGS, WEIGHTS, Adapter, add_lora
 from spanqa.calibration import stored
 from spanqa.cli import main
-from spanqa.data import load
+from spanqa.data import Example, load
 from spanqa.manifest import EXPORTS, checkpoint_sha256
 from spanqa.model import SpanQAConfig, SpanQAModel
 from spanqa.reader import Reader
@@ -192,9 +192,10 @@ def test_an_adapter_is_calibrated_into_a_whole_checkpoint(
     assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
     whole, adapted = (Reader.from_pretrained(each) for each in (tmp_path / "whole", adapter))
     assert whole.calibration is not None and adapted.calibration is None
-    text = "The bridge was built by Ada in 1887."
-    first, second = (each.answer("Who built it?", text, top_k=4) for each in (whole, adapted))
-    assert {(a.start, a.end) for a in first} == {(a.start, a.end) for a in second}
+    asked = [Example("q", "Who built it?", "The bridge was built by Ada in 1887.")]
+    first, second = (each.predict(asked, n_best=4)[0] for each in (whole, adapted))
+    assert [(s.start, s.end) for s in first.spans] == [(s.start, s.end) for s in second.spans]
+    assert first.null_odds == pytest.approx(second.null_odds, abs=1e-4)
 
 
 def test_an_export_is_calibrated_by_itself(
