@@ -41,7 +41,7 @@ class Scorer(nn.Module):
         token_type_ids: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """As `SpanQAModel.spans`."""
-        # Compared, not handed on: OpenVINO fails over an int8 graph that multiplies a boolean input.
+        # Compared, not handed on: in int8, OpenVINO fails where a boolean input is multiplied.
         inside = context_mask.float() > 0.5
         return tuple(self.model.spans(input_ids, attention_mask, inside, token_type_ids))
 
