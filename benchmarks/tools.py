@@ -97,12 +97,16 @@ def run_qa_way(
 
 
 def require_same(windows: Windows, examples: Sequence[Example], tokenizer: Any) -> None:
-    """A benchmark of two different things would say nothing."""
+    """A benchmark of two different things would say nothing.
+
+    Where one character became two tokens, the loop of run_qa may label an answer's end before its
+    start, which no model can learn; such a label is not compared.
+    """
     ids, labels = run_qa_way(examples, tokenizer)
     same = len(ids) == len(windows) and all(
         np.array_equal(windows.input_ids(row), ids[row])
-        and tuple(windows.labels[row].tolist()) == labels[row]
-        for row in range(len(windows))
+        and (first > last or windows.labels[row].tolist() == [first, last])
+        for row, (first, last) in enumerate(labels)
     )
     if not same:
         raise SystemExit("windows or labels differ from the tokenizer's own")
