@@ -153,8 +153,9 @@ def test_the_course_reports_questions_end_to_end(
     ]
     data = tmp_path / "beyonce.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    copy = tmp_path / "calibration.jsonl"
-    copy.write_bytes(data.read_bytes())
+    other = tmp_path / "calibration.jsonl"  # of another text, as far as the check can see
+    longer = [row | {"context": f"{BEYONCE}\n"} for row in rows]
+    other.write_text("".join(json.dumps(row) + "\n" for row in longer), encoding="utf-8")
     text = tmp_path / "text.txt"
     text.write_text(BEYONCE, encoding="utf-8")
     code = main(
@@ -172,7 +173,7 @@ def test_the_course_reports_questions_end_to_end(
             "--data.eval",
             str(data),
             "--data.calibration",
-            str(copy),
+            str(other),
             "--encoder.frozen-layers",
             "0",
             "--encoder.hidden-dropout",

@@ -163,6 +163,16 @@ def test_what_fails_the_gate_leaves_nothing(
     assert sorted(path.name for path in checkpoint.rglob("*")) == before
 
 
+def test_a_folder_with_other_things_is_left_alone(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("not an export")
+    with pytest.raises(ModelError, match=r"holds other things than an export.*--output"):
+        export(str(checkpoint), format="onnx", data=str(data), output=tmp_path)
+    assert mine.read_text() == "not an export"
+
+
 def test_a_failed_export_leaves_an_older_one(
     tiny_exported_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import operator
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -293,33 +291,6 @@ def test_the_logistic_file_of_squad_1(squad_data: Path) -> None:
         evaluate_v1(examples, filled, strict=True)
     with pytest.raises(DataError, match="no prediction for 13 questions"):
         evaluate(examples, predictions)  # the 2.0 script stops with a KeyError
-
-
-@pytest.mark.skipif(
-    "SPANQA_SQUAD_METRICS" not in os.environ,
-    reason="set SPANQA_SQUAD_METRICS to squad_metrics.py of transformers 4, or a wheel with it",
-)
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_every_digit_of_transformers_squad_metrics(
-    squad_data: Path, dev_set: tuple[Example, ...], name: str
-) -> None:
-    bench: Any = module_of(Path(__file__).parents[1] / "benchmarks" / "score.py")
-    peer = bench.load_peer(Path(os.environ["SPANQA_SQUAD_METRICS"]))
-    peer.sum = in_order  # from Python 3.12 on, the built-in one rounds differently
-    predictions, na_probs = system(squad_data, name)
-    examples = [bench.peer_example(e) for e in dev_set]
-    for threshold in (1.0, 0.3):
-        theirs = peer.squad_evaluate(examples, predictions, na_probs, threshold)
-        ours = evaluate(dev_set, predictions, na_probs=na_probs, threshold=threshold).as_dict()
-        assert ours == {key: theirs[key] for key in ours}
-
-
-def module_of(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("bench_score", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- Edges of the official behaviour -------------------------------------------------------------

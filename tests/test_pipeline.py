@@ -14,6 +14,7 @@ from conftest import CORPUS
 from fakes import random_reader
 from transformers import PreTrainedTokenizerFast
 
+from spanqa.abstention import Rule
 from spanqa.decoding import Span
 from spanqa.errors import DataError, RecipeError
 from spanqa.pipeline import Options, merged
@@ -86,6 +87,34 @@ def test_top_k_has_no_duplicates_and_falls(reader: Reader) -> None:
     scores = [each["score"] for each in found]
     assert scores == sorted(scores, reverse=True)
     assert math.fsum(scores) <= 1
+
+
+@pytest.mark.parametrize("context", [" ", "\u200b", "\n\t"])
+def test_a_blank_text_is_answered_with_nothing(reader: Reader, context: str) -> None:
+    found: Any = reader(question=QUESTION, context=context)
+    assert (found["answer"], found["start"], found["end"]) == ("", 0, 0)
+    assert found["score"] == 1.0
+
+
+def test_many_spans_of_one_word_do_not_crowd_out_the_others(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    reader = random_reader(tiny_tokenizer)
+    long = "electroencephalographically" * 4  # of many tokens, whose spans are all this one word
+    context = f"Ada {long} Brånd"
+    found: Any = reader(question=QUESTION, context=context, top_k=5)
+    answers = [each["answer"] for each in found]
+    assert len(answers) == len(set(answers)) == 5
+    assert any(answer in ("Ada", "Brånd") for answer in answers)
+
+
+def test_a_promised_precision_holds_for_the_call_too(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    reader = random_reader(tiny_tokenizer)
+    reader.rule = Rule(math.inf, 0.999)  # more than a random model is sure of
+    found: Any = reader(question=QUESTION, context=CONTEXT)
+    assert found["answer"] == ""
 
 
 def test_no_answer_is_one_of_them_where_it_may_be(reader: Reader) -> None:

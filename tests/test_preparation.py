@@ -64,3 +64,12 @@ def test_an_id_of_two_files_is_refused(files: tuple[str, str], tiny_encoder_fold
         prepared(tiny_encoder_folder, train=train, extra=[extra, extra])
     with pytest.raises(DataError, match=r"train.json: question id '.*' is in .*train.json too"):
         prepared(tiny_encoder_folder, train=train, extra=[train])
+
+
+def test_reported_questions_are_not_calibrated_on(
+    files: tuple[str, str], tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    reported = load("synthetic:eval:5").examples
+    write_squad(reported, tmp_path / "copy.json")
+    with pytest.raises(DataError, match=r"calibration question .* is in synthetic:eval:5 too"):
+        prepared(tiny_encoder_folder, train=files[0], calibration=str(tmp_path / "copy.json"))

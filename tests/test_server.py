@@ -175,6 +175,14 @@ def test_what_is_wrong_is_named(client: TestClient, body: Any, message: str) -> 
     assert message in sentence(response)
 
 
+def test_hundreds_of_thousands_of_keys_are_looked_through_once() -> None:
+    keys = ",".join(f'"k{n}":0' for n in range(200_000))
+    body = f'{{{keys},"k199999":0}}'
+    with TestClient(create_app(ScriptedReader(), ServerSettings())) as wide:
+        response = wide.post("/answer", content=body, headers=JSON)
+    assert (response.status_code, sentence(response)) == (400, "the key 'k199999' occurs twice")
+
+
 def test_a_number_beyond_all_bounds_is_named(client: TestClient) -> None:
     body = json.dumps(ASKED)[:-1] + ', "top_k": 1e999}'
     response = client.post("/answer", content=body, headers=JSON)
@@ -422,6 +430,15 @@ def test_a_key_opens_answers_and_metrics() -> None:
         assert client.get("/metrics", headers=key).status_code == 200
         for path in ("/", "/health", "/ready", "/openapi.json"):
             assert client.get(path).status_code == 200
+
+
+def test_a_key_is_asked_for_behind_a_prefix_too() -> None:
+    app = create_app(ScriptedReader(), api_key="correct-horse")
+    with TestClient(app, root_path="/qa") as client:
+        for path in ("/qa/answer", "/answer"):
+            assert client.post(path, json=ASKED).status_code == 401
+        key = {"authorization": "Bearer correct-horse"}
+        assert client.post("/qa/answer", json=ASKED, headers=key).status_code == 200
 
 
 def test_other_sites_are_let_in_by_name_alone(client: TestClient) -> None:

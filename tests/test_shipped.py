@@ -69,8 +69,8 @@ def test_real_questions(reader: Reader, squad_data: Path) -> None:
     """A sample of the official dev set, far enough from its figure to hold on any machine."""
     examples = load(squad_data / "squad2" / "dev-v2.0.json", misaligned="keep").examples[::100]
     windows = reader.windows(examples)
-    found = evaluate_windows(
-        windows, reader.decode(windows), reader.rule, calibrated_on_these=False
-    )
-    assert found.scores.exact > 45  # of 119; never answering gives about 50
+    predictions = reader.decode(windows, reader.score(windows))
+    found = evaluate_windows(windows, predictions, reader.rule, calibrated_on_these=False)
+    silent = 100 * sum(not example.answers for example in examples) / len(examples)
+    assert found.scores.exact > silent
     assert found.scores.has_answer is not None and found.scores.has_answer.exact > 30

@@ -105,7 +105,8 @@ def evaluate(
     )
     windows = reader.windows(corpus.examples)
     seen = reader.calibration is not None and reader.calibration.fingerprint == corpus.fingerprint
-    found = evaluate_windows(windows, reader.decode(windows), reader.rule, calibrated_on_these=seen)
+    predictions = reader.decode(windows, reader.score(windows))
+    found = evaluate_windows(windows, predictions, reader.rule, calibrated_on_these=seen)
     found = replace(found, backend=reader.backend.name)
     if output is not None:
         found.write(output)
@@ -173,7 +174,7 @@ def calibrate(
             f"{model}: is an export, which is calibrated where it lies; leave out --output, or "
             "name the checkpoint that it was made of"
         )
-    corpus = _labelled(data)
+    corpus = _labelled(data, "error")  # it is fitted on where the answers stand
     kind = "auto" if is_export(Path(model)) else "torch"
     reader = Reader.from_pretrained(model, backend=kind, batch_size=batch_size)
     if output is None and not is_checkpoint(Path(model)):
@@ -213,7 +214,7 @@ def _restate(path: Path, config: SpanQAConfig) -> None:
     write_atomic(path, dump(written, indent=2))
 
 
-def _labelled(data: str) -> Corpus:
-    corpus = load(data, misaligned="keep")
+def _labelled(data: str, misaligned: Literal["keep", "error"] = "keep") -> Corpus:
+    corpus = load(data, misaligned=misaligned)
     require_labels(corpus)
     return corpus

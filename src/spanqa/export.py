@@ -94,6 +94,7 @@ def export(
     precision = _precision(format, int8)
     bounds = _bounds(precision, min_agreement, max_em_loss)
     folder = output or _beside(model, kind)
+    _require_free(folder)
     corpus = load(data, misaligned="keep")
     require_labels(corpus)
     loaded, tokenizer = load_model(model)
@@ -124,6 +125,15 @@ def export(
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_folder(folder, lambda fresh: shutil.copytree(work, fresh))
     return folder, manifest
+
+
+def _require_free(folder: Path) -> None:
+    """An export takes the place of an older one, and of nothing else."""
+    there = folder.resolve()
+    if there == Path.cwd() or (there.exists() and not is_export(there) and any(there.iterdir())):
+        raise ModelError(
+            f"{folder}: holds other things than an export; name a new folder with --output"
+        )
 
 
 def _require_extra(format: Format) -> None:

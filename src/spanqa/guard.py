@@ -83,22 +83,30 @@ class Guard:
                     headers["Connection"] = "close"
             await send(message)
 
-        asks = scope["path"] == "/answer"
+        path = _route(scope)
+        asks = path == "/answer"
         self.state.inside += asks
         try:
-            app = self.app if self._may_enter(scope) else _locked
+            app = self.app if self._may_enter(scope, path) else _locked
             await app(scope, receive, watched)
         finally:
             self.state.inside -= asks
-            route = scope["path"] if scope["path"] in self.routes else "other"
+            route = path if path in self.routes else "other"
             self.counters.request(route, status, time.perf_counter() - began)
 
-    def _may_enter(self, scope: Scope) -> bool:
-        if self._digest is None or scope["path"] not in KEYED:
+    def _may_enter(self, scope: Scope, path: str) -> bool:
+        if self._digest is None or path not in KEYED:
             return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         given = _digest(key.strip().encode("latin-1"))
         return hmac.compare_digest(given, self._digest) and scheme.lower() == "bearer"
+
+
+def _route(scope: Scope) -> str:
+    """The path that the application goes by: without the prefix that it is mounted at."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    inside = root and (path == root or path.startswith(f"{root}/"))
+    return path[len(root) :] if inside else path
 
 
 async def _locked(scope: Scope, receive: Receive, send: Send) -> None:

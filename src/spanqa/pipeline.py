@@ -171,26 +171,42 @@ def _stream(reader: Reader, asked: Iterable[Any], options: Options) -> Iterator[
 
 
 def _answer(reader: Reader, examples: list[Example], options: Options) -> list[Result]:
-    windows = reader.windows(examples, options.lengths(reader))
-    predictions = reader.decode(
-        windows,
-        n_best=2 * options.top_k + 10,  # several can become one
-        max_answer_length=options.max_answer_len,
-        batch_size=options.batch_size,
-    )
-    contexts = [example.context for example in examples]
-    words = words_of(reader.tokenizer, contexts) if options.align_to_words else {}
     results: list[Result] = []
-    for context, prediction in zip(contexts, predictions, strict=True):
-        pairs = merged(context, prediction.spans, words.get(context))
+    for pairs, null in _candidates(reader, examples, options):
         found = [each for each, _ in pairs]
-        if options.handle_impossible_answer:
+        # A promised precision is one of answers that may be withheld.
+        if options.handle_impossible_answer or reader.rule.min_probability or not found:
             given = takewhile(lambda pair: reader.rule.gives(pair[1]), pairs)
-            null = Found(score=prediction.null_probability, start=0, end=0, answer="")
-            found.insert(len(list(given)), null)
+            found.insert(len(list(given)), Found(score=null, start=0, end=0, answer=""))
         found = found[: options.top_k]
         results.append(found[0] if len(found) == 1 else found)
     return results
+
+
+def _candidates(
+    reader: Reader, examples: list[Example], options: Options
+) -> list[tuple[list[tuple[Found, Span]], float]]:
+    """Each example's answers, `top_k` of them where there are so many, and its null probability."""
+    windows = reader.windows(examples, options.lengths(reader))
+    scores = reader.score(windows, options.batch_size)
+    contexts = [example.context for example in examples]
+    words = words_of(reader.tokenizer, contexts) if options.align_to_words else {}
+    n_best = 2 * options.top_k + 10  # several can become one
+    while True:
+        predictions = reader.decode(
+            windows, scores, n_best=n_best, max_answer_length=options.max_answer_len
+        )
+        found = [
+            (merged(context, each.spans, words.get(context)), each.null_probability)
+            for context, each in zip(contexts, predictions, strict=True)
+        ]
+        enough = (
+            len(pairs) >= options.top_k or len(each.spans) < n_best
+            for (pairs, _), each in zip(found, predictions, strict=True)
+        )
+        if all(enough):
+            return found
+        n_best *= 4
 
 
 def merged(context: str, spans: Sequence[Span], words: Words | None) -> list[tuple[Found, Span]]:

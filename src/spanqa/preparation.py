@@ -39,6 +39,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     evaluation = corpus.examples
     if data.eval_sample is not None:
         evaluation = sample(evaluation, data.eval_sample, data.sample_seed)
+    _require_apart(calibration, evaluation, data.eval)
     _say_what_was_loaded((source, *extra), training, calibration, evaluation, say)
 
     tokenizer = load_tokenizer(resolve_encoder(recipe.encoder.name), recipe.encoder.revision)
@@ -99,6 +100,23 @@ def _extra(
     found = [example for corpus in corpora for example in corpus if example.context not in texts]
     wanted = recipe.data.extra_sample
     return tuple(found) if wanted is None else sample(found, wanted, recipe.data.sample_seed)
+
+
+def _require_apart(
+    calibration: tuple[Example, ...], evaluation: tuple[Example, ...], name: str
+) -> None:
+    """A threshold fitted on reported questions makes the report worthless.
+
+    Raises:
+        DataError: a calibration question is asked of the same text in the evaluation part.
+    """
+    reported = {(example.question, example.context) for example in evaluation}
+    for example in calibration:
+        if (example.question, example.context) in reported:
+            raise DataError(
+                f"calibration question '{example.id}' is in {name} too; calibrate on questions "
+                "that are not reported (data.calibration)"
+            )
 
 
 def _say_what_was_loaded(

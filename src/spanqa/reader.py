@@ -11,8 +11,8 @@ from spanqa.answer import Answer, rank
 from spanqa.backends import Backend, TorchBackend
 from spanqa.calibration import stored
 from spanqa.choice import load
-from spanqa.decoding import Prediction, decode_all
-from spanqa.errors import DataError, ModelError
+from spanqa.decoding import Prediction, WindowScores, decode_all
+from spanqa.errors import DataError, ModelError, RecipeError
 from spanqa.example import Example
 from spanqa.model import SpanQAConfig
 from spanqa.pipeline import Result, call
@@ -147,6 +147,8 @@ class Reader:
             DataError: a text is not valid Unicode, or there is no text.
         """
         texts = _by_id(context)
+        if top_k < 1:
+            raise RecipeError(f"top_k must be at least 1, got {top_k}")
         questions = [question] if isinstance(question, str) else list(question)
         found = tuple(self._answer([(each, texts) for each in questions], top_k))
         return found[0] if isinstance(question, str) else found
@@ -208,7 +210,8 @@ class Reader:
 
     def predict(self, examples: Sequence[Example], *, n_best: int = 20) -> list[Prediction]:
         """Exact n-best spans and null odds of each example, in order."""
-        return self.decode(self.windows(examples), n_best=n_best)
+        windows = self.windows(examples)
+        return self.decode(windows, self.score(windows), n_best=n_best)
 
     def windows(self, examples: Sequence[Example], lengths: WindowRecipe | None = None) -> Windows:
         """Cut examples as the checkpoint was trained, or into windows of other lengths."""
@@ -223,19 +226,22 @@ class Reader:
             max_question_length=self.config.max_question_length,
         )
 
+    def score(self, windows: Windows, batch_size: int | None = None) -> list[WindowScores]:
+        """Scores of all windows, in their order."""
+        return score_windows(self.backend, windows, batch_size=batch_size or self.batch_size).scores
+
     def decode(
         self,
         windows: Windows,
+        scores: Sequence[WindowScores],
         *,
         n_best: int = 20,
         max_answer_length: int | None = None,
-        batch_size: int | None = None,
     ) -> list[Prediction]:
-        """Score windows and decode the exact n-best spans of each example, in order."""
-        scored = score_windows(self.backend, windows, batch_size=batch_size or self.batch_size)
+        """The exact n-best spans of each example, in order."""
         return decode_all(
             windows,
-            scored.scores,
+            scores,
             max_answer_length=max_answer_length or self.config.max_answer_length,
             n_best=n_best,
             temperature=self.config.temperature,
@@ -248,7 +254,10 @@ def _by_id(context: Texts) -> Mapping[str, str]:
     texts = context if isinstance(context, Mapping) else dict(enumerate(context))
     if not texts:
         raise DataError("there is no text to answer from")
-    return {str(id): text for id, text in texts.items()}
+    found = {str(id): text for id, text in texts.items()}
+    if len(found) < len(texts):
+        raise DataError("two texts have the same id as text; give each an id of its own")
+    return found
 
 
 def _example(question: str, context: str, id: str) -> Example:

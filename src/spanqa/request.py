@@ -75,11 +75,11 @@ def _parse(body: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Refusal(400, f"the key {_show(twice)} occurs twice")
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise Refusal(400, f"the key {_show(key)} occurs twice")
+        values[key] = value
     return values
 
 
