@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from safetensors.numpy import load_file
 
 from spanqa.comparison import train_one
 from spanqa.preparation import prepare
-from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
+from spanqa.recipe import (
+    DataRecipe,
+    DecodingRecipe,
+    EncoderRecipe,
+    Recipe,
+    TrainingRecipe,
+    WindowRecipe,
+)
 from spanqa.run import Run
 
 PROCESS = """
@@ -28,7 +35,7 @@ from spanqa.cli import main
 
 rank, notes, die_at = os.environ.get("RANK", "0"), Path(sys.argv[1]), int(sys.argv[2])
 if rank != "0":
-    os.umask(0o077)  # shows in its files who wrote them
+    os.umask(0)  # shows in its files who wrote them
 collate = training.Rows.collate
 def noted(self, rows):
     with (notes / f"rows-{rank}.jsonl").open("a") as file:
@@ -75,9 +82,7 @@ def launch(
     return Launched(folder, done.returncode, done.stderr)
 
 
-def command(
-    folder: Path, recipe: Recipe, options: Sequence[str], *, die_at: int = -1
-) -> list[str]:
+def command(folder: Path, recipe: Recipe, options: Sequence[str], *, die_at: int = -1) -> list[str]:
     """The command line that `launch` runs."""
     script, asked = folder / "process.py", folder / "asked.yaml"
     script.write_text(PROCESS)
@@ -100,11 +105,12 @@ def recipe(tiny_encoder_folder: Path) -> Recipe:
         data=DataRecipe(
             train="synthetic:train:40", eval="synthetic:eval:21", calibration_fraction=0.2
         ),
-        windows=WindowRecipe(max_length=128, stride=16, max_question_length=32),
+        windows=WindowRecipe(max_length=448, stride=16, max_question_length=32),
         encoder=EncoderRecipe(
             name=str(tiny_encoder_folder), hidden_dropout=0.0, attention_dropout=0.0
         ),
         training=TrainingRecipe(epochs=2, batch_size=4, learning_rate=1e-2, logging_steps=1),
+        decoding=DecodingRecipe(batch_size=8),  # three batches
     )
 
 
@@ -148,8 +154,8 @@ def test_two_processes_take_the_batches_of_one(recipe: Recipe, pair: Launched, a
     together = [[row for row in first + second if row >= 0] for first, second in shares]
     assert together == whole
     windows = len(prepare(recipe, say=lambda line: None).train)
-    assert sorted(sum(together, [])) == sorted([*range(windows)] * 2)
-    assert windows % 8 in (1, 2, 3, 4)
+    assert sorted(row for batch in together for row in batch) == sorted([*range(windows)] * 2)
+    assert windows % 8 == 1
     assert shares[-1][1] == [-1] * 4  # nothing was left for the second process
 
 
@@ -166,7 +172,9 @@ def test_two_processes_end_where_one_does(pair: Launched, alone: Path) -> None:
         assert point.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
     assert ours.environment["processes"] == 2
     assert theirs.environment["processes"] == 1
-    assert _largest_difference(pair.folder / "run", alone / "run") < 1e-3
+    difference = _largest_difference(pair.folder / "run", alone / "run")
+    print("LARGEST", difference)
+    assert difference < 1e-3
 
 
 def _largest_difference(one: Path, other: Path) -> float:
@@ -191,7 +199,7 @@ def test_every_question_is_scored_once_as_one_process_scores_it(
 def test_only_the_first_process_writes(pair: Launched) -> None:
     written = [path for path in (pair.folder / "run").rglob("*") if path.is_file()]
     assert {"run.json", "predictions.json", "model.safetensors"} <= {p.name for p in written}
-    assert all(path.stat().st_mode & 0o044 for path in written)
+    assert [path for path in written if path.stat().st_mode & 0o022] == []
     assert pair.said.count("evaluation: exact") == 1
 
 
@@ -213,7 +221,8 @@ def test_a_killed_process_ends_the_job_and_it_goes_on(recipe: Recipe, tmp_path: 
     assert not (tmp_path / "killed" / "run" / "run.json").exists()
 
     written = tmp_path / "killed" / "run" / "checkpoints"
-    theirs = {path.name for path in written.rglob("*") if not path.stat().st_mode & 0o044}
+    files = (path for path in written.rglob("*") if path.is_file())
+    theirs = {path.name for path in files if path.stat().st_mode & 0o022}
     assert theirs == {"rng_state_1.pth"}
     refused = launch(tmp_path / "killed", dropping, ("--standalone", "--nproc-per-node", "1"))
     assert "was written by 2 processes" in refused.said

@@ -70,9 +70,7 @@ def test_the_leader_tells_the_others_before_it_raises(monkeypatch: pytest.Monkey
 
 
 def test_gathering_joins_the_shares(helper: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "accelerate.utils.gather_object", lambda mine: [{0: "a", 2: "c"}, *mine]
-    )
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda mine: [{0: "a", 2: "c"}, *mine])
     assert group.gather({1: "b"}) == {0: "a", 1: "b", 2: "c"}
 
 

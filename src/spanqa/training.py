@@ -139,8 +139,8 @@ class SpanTrainer(Trainer):
         self.decoding = decoding
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        # Processes take batches in turn. Those of one step are one batch of a process alone, cut up;
-        # accelerate would give one that has too few the first windows of the epoch once more.
+        # Processes take batches in turn: those of one step are one batch of a process alone, cut
+        # up. Where one had too few, accelerate would give it the epoch's first windows again.
         together = self.args.train_batch_size * self.args.world_size
         rows = self.train_dataset
         assert isinstance(rows, Rows)
@@ -284,6 +284,7 @@ def train(
     set_seed((seed + group.index()) % 2**32)  # processes drop out units of their own
     checkpoint = group.from_leader(lambda: last_checkpoint(folder / "checkpoints"))
     if checkpoint is not None:
+        group.from_leader(lambda: require_as_many(checkpoint))
         say(f"  going on from {checkpoint.name.replace('-', ' at step ')} of {steps}")
     with group.said_who_is_missing():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -316,25 +317,27 @@ def computes_bf16(precision: str) -> bool:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; unfinished ones are removed.
-
-    Raises:
-        DataError: another number of processes wrote it, whose batches were of another size.
-    """
+    """The newest whole checkpoint; unfinished ones are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for path in found:
         if not (path / COMPLETE).exists():
             shutil.rmtree(path)
     whole = [path for path in found if path.exists()]
-    if not whole:
-        return None
-    writers = len(list(whole[-1].glob("rng_state*.pth")))  # the trainer writes one per process
+    return whole[-1] if whole else None
+
+
+def require_as_many(checkpoint: Path) -> None:
+    """Refuse to go on with another number of processes, whose batches would be of another size.
+
+    Raises:
+        DataError: so many processes did not write the checkpoint.
+    """
+    writers = len(list(checkpoint.glob("rng_state*.pth")))  # the trainer writes one per process
     if writers != group.size():
         raise DataError(
-            f"{whole[-1]} was written by {_counted(writers)}, and now {group.size()} would go on, "
-            f"with batches of another size; start {_counted(writers)}, or give another folder"
+            f"{checkpoint} was written by {_counted(writers)}, and {_counted(group.size())} would "
+            f"take batches of another size; start {_counted(writers)}, or give another folder"
         )
-    return whole[-1]
 
 
 def _counted(processes: int) -> str:

@@ -122,9 +122,7 @@ def _start(address: str | None) -> Any:
         raise MissingExtraError("running heads and seeds in parallel", "ray") from error
     local: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        ray.init(
-            address or "local", log_to_driver=False, logging_level=logging.ERROR, **local
-        )
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunError(f"--address {address}: no Ray cluster answers there ({error})") from error
     return ray
@@ -139,9 +137,9 @@ def _run_all(
     lines = Queue(actor_options={"num_cpus": 0})
     windows = ray.put(prepared)
     # A process to each run: none sees what another one left behind.
-    start = ray.remote(
-        num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1, max_retries=0
-    )(_run_one)
+    start = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1, max_retries=0)(
+        _run_one
+    )
     waiting, running, failed = list(jobs), dict[Any, str](), list[str]()
     while waiting or running:
         while waiting and len(running) < workers:
