@@ -200,17 +200,17 @@ def evaluation_rows(batches: int, batch_size: int, turns: int) -> Iterator[Row]:
         )
 
 
-def rows(shapes: Sequence[tuple[int, int]] = SHAPES, turns: int = 9) -> Iterator[Row]:
+def rows(shapes: Sequence[tuple[int, int]] = SHAPES, turns: int = 5) -> Iterator[Row]:
     """Chains, then evaluation."""
     yield from chain_rows(shapes, turns)
-    yield from evaluation_rows(2, 8, turns)
+    yield from evaluation_rows(2, 8, 2 * turns)
 
 
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--shapes", nargs="+", type=_shape, default=SHAPES, metavar="8x384")
-    parser.add_argument("--turns", type=int, default=9, help="runs of each that a median is over")
+    parser.add_argument("--turns", type=int, default=5, help="runs of each that a median is over")
     parser.add_argument("--threads", type=int, help="of torch; its own choice if not given")
     args = parser.parse_args()
     if args.threads:

@@ -77,7 +77,7 @@ def _is_layer(name: str, parameter: Any) -> bool:
 
 
 def rows(
-    data: Path = DATA / "squad2" / "train-part.json", questions: int = 160, turns: int = 1
+    data: Path = DATA / "squad2" / "train-part.json", questions: int = 48, turns: int = 1
 ) -> Iterator[Row]:
     """Both heads, with the share of the machine's matrix rate."""
     folder = resolve_encoder("offline")
@@ -117,7 +117,7 @@ def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA / "squad2" / "train-part.json")
-    parser.add_argument("--questions", type=int, default=160)
+    parser.add_argument("--questions", type=int, default=48)
     parser.add_argument("--turns", type=int, default=1)
     args = parser.parse_args()
     quiet()

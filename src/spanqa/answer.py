@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 
 from spanqa.abstention import Rule
@@ -50,7 +50,7 @@ def rank(predictions: Sequence[tuple[str, Prediction]], rule: Rule) -> tuple[Ans
     nulls = [max(prediction.null_probability, LEAST) for _, prediction in predictions]
     null = nulls[0] if len(nulls) == 1 else 1.0 / (1.0 + sum(1.0 / each - 1.0 for each in nulls))
     found = [
-        (document, replace(span, probability=span.probability * (null / own)))
+        (document, span._replace(probability=span.probability * (null / own)))
         for (document, prediction), own in zip(predictions, nulls, strict=True)
         for span in prediction.spans
     ]

@@ -22,10 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from spanqa.windows import Floats, Ints, TokenizedText, Windows
+
+LEAST = np.finfo(np.float32).min
+"""Below every score there is, and above that of a span that may not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,8 @@ class WindowScores:
         return float(self.start[i] + self.end[j] + unit - self.null)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A candidate answer; `context[start:end] == text`."""
+class Span(NamedTuple):
+    """A candidate answer; `context[start:end] == text`. A tuple, as there are twenty a question."""
 
     text: str
     start: int
@@ -108,9 +111,9 @@ def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int
         return np.empty((0, 1), np.float32)
     longest = min(longest, tokens)
     never_starts, never_ends = text.closed
+    if len(windows) == 1 and len(windows[0].start) == tokens:  # most texts are one window
+        return _band(windows[0], never_starts, never_ends, longest)
     bands = [_band(window, never_starts, never_ends, longest) for window in windows]
-    if len(bands) == 1 and len(bands[0]) == tokens:  # most texts are one window
-        return bands[0]
     odds = np.full((tokens, longest), -np.inf, np.float32)
     for window, band in zip(windows, bands, strict=True):
         seen = odds[window.begin : window.begin + len(band)]
@@ -122,20 +125,26 @@ def _band(window: WindowScores, never_starts: Floats, never_ends: Floats, longes
     """(C, K) log-odds of the spans that a window sees."""
     size = len(window.start)
     part = slice(window.begin, window.begin + size)
-    padded = np.full(size + longest - 1, -np.inf, np.float32)
+    padded = np.empty(size + longest - 1, np.float32)
+    padded[size:] = -np.inf
     np.add(window.end, never_ends[part], out=padded[:size])
     # Row i is padded[i : i + K]; sliding_window_view would take longer than the sums.
     ends = np.ndarray((size, longest), np.float32, padded, strides=(4, 4))
-    band: Floats = (window.start + never_starts[part])[:, None] + ends
-    band[:, 0] += window.unit
-    band -= window.null
+    starts = window.start + never_starts[part]
+    starts -= window.null
+    band: Floats = starts[:, None] + ends
+    if window.unit:
+        band[:, 0] += window.unit
     return band
 
 
 def log_partition(odds: Floats, temperature: float = 1.0) -> float:
     """Log of 1 + sum of exp(odds / temperature), the normaliser of one question."""
-    top = max(0.0, float(odds.max(initial=0.0)))
-    total = np.exp((odds - top) / np.float32(temperature)).sum(dtype=np.float64)
+    top = float(odds.max(initial=0.0))
+    shifted = odds - np.float32(top)
+    if temperature != 1:
+        shifted /= np.float32(temperature)
+    total = float(np.exp(shifted, out=shifted).sum())
     return top / temperature + math.log(math.exp(-top / temperature) + total)
 
 
@@ -162,22 +171,16 @@ def decode(
     """
     odds = span_odds(text, windows, max_answer_length)
     log_z = log_partition(odds, temperature)
-    cells = _best_cells(odds.ravel(), n_best)
-    scores = odds.ravel()[cells]
-    first, more = np.divmod(cells, odds.shape[1])
-    last = first + more
-    chances = np.exp(scores.astype(np.float64) / temperature - log_z)
-    spans = tuple(
-        Span(context[start:end], start, end, score, chance, seen)
-        for start, end, score, chance, seen in zip(
-            text.starts[first].tolist(),
-            text.ends[last].tolist(),
-            scores.tolist(),
-            chances.tolist(),
-            _windows_of(text, windows, first.tolist(), last.tolist()),
-            strict=True,
-        )
-    )
+    flat = odds.ravel()
+    cells = _best_cells(flat, n_best)
+    scores = flat[cells].astype(np.float64)
+    first = cells // odds.shape[1]
+    last = cells - first * (odds.shape[1] - 1)  # first + (cell - first * K)
+    starts, ends = text.starts[first].tolist(), text.ends[last].tolist()
+    texts = [context[start:end] for start, end in zip(starts, ends, strict=True)]
+    chances = np.exp(scores / temperature - log_z).tolist()
+    seen = _windows_of(text, windows, first, last)
+    spans = tuple(map(Span, texts, starts, ends, scores.tolist(), chances, seen))
     null_odds = -spans[0].odds if spans else math.inf
     return Prediction(id, spans, null_odds, math.exp(-log_z))
 
@@ -187,15 +190,15 @@ def _best_cells(flat: Floats, n_best: int) -> Ints:
     if n_best == 1 and flat.size:
         best = int(flat.argmax())
         return np.array([best] if np.isfinite(flat[best]) else [], np.int64)
-    edge = np.float32(np.finfo(np.float32).min)
+    edge = LEAST
     if n_best < flat.size:  # a tie at the edge is settled below, not by the partition
         edge = max(edge, np.partition(flat, -n_best)[-n_best])
-    cells = np.flatnonzero(flat >= edge)
-    return cells[np.argsort(-flat[cells], kind="stable")][:n_best]
+    cells = (flat >= edge).nonzero()[0]
+    return cells[(-flat[cells]).argsort(kind="stable")][:n_best]
 
 
 def _windows_of(
-    text: TokenizedText, windows: Sequence[WindowScores], first: list[int], last: list[int]
+    text: TokenizedText, windows: Sequence[WindowScores], first: Ints, last: Ints
 ) -> list[tuple[int, int]]:
     """For each span of tokens first .. last, the characters of the window that gives its odds."""
 
@@ -203,10 +206,10 @@ def _windows_of(
         end = window.begin + len(window.start) - 1
         return int(text.starts[window.begin]), int(text.ends[end])
 
-    if len(windows) == 1 and first:
+    if len(windows) == 1 and len(first):
         return [characters(windows[0])] * len(first)
     found = []
-    for i, j in zip(first, last, strict=True):
+    for i, j in zip(first.tolist(), last.tolist(), strict=True):
         seeing = (w for w in windows if w.begin <= i and j < w.begin + len(w.start))
         found.append(characters(max(seeing, key=lambda w: (w.odds(i, j), -w.begin))))
     return found

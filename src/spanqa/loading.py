@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
@@ -68,3 +70,18 @@ def require_weights(name: str, missing: Iterable[str]) -> None:
             f"{name}: its weights lack {needed[0]} ({len(needed)} missing in all); "
             "load a checkpoint that is whole"
         )
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Leaves out transformers' table of unread weights; `require_weights` sees to missing ones."""
+
+    def no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(no_report)  # a level would do too, but transformers has checks that go by it
+    try:
+        yield
+    finally:
+        logger.removeFilter(no_report)

@@ -20,7 +20,7 @@ from transformers.utils.generic import ModelOutput
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
-from spanqa.loading import UNUSABLE, require_weights, weights_error
+from spanqa.loading import UNUSABLE, require_weights, weights_error, without_report
 from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
 
 OUTSIDE_BIAS = 4.0
@@ -193,14 +193,15 @@ class SpanQAModel(PreTrainedModel):
                 raise ModelError(
                     f"{name}: is a trained spanqa model; give the encoder it is made of"
                 )
-            encoder, report = AutoModel.from_pretrained(
-                path,
-                config=encoder_config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **source,
-                **without_pooling(encoder_config),
-            )
+            with without_report():
+                encoder, report = AutoModel.from_pretrained(
+                    path,
+                    config=encoder_config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    **source,
+                    **without_pooling(encoder_config),
+                )
         except UNUSABLE as error:
             raise weights_error(name, error) from error
         require_weights(name, report["missing_keys"])
