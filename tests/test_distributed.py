@@ -161,8 +161,10 @@ def test_two_processes_take_the_batches_of_one(recipe: Recipe, pair: Launched, a
 
 def test_two_processes_end_where_one_does(pair: Launched, alone: Path) -> None:
     ours, theirs = Run.load(pair.folder / "run"), Run.load(alone / "run")
-    assert ours.metrics == theirs.metrics
     assert ours.predictions == theirs.predictions
+    for name, value in theirs.metrics.items():  # all but thresholds are counts of questions
+        noise = 1e-4 if name.endswith("thresh") else 0.0
+        assert ours.metrics[name] == pytest.approx(value, abs=noise, rel=0.0), name
     assert ours.calibration.null_threshold == pytest.approx(
         theirs.calibration.null_threshold, abs=1e-3
     )
@@ -172,9 +174,7 @@ def test_two_processes_end_where_one_does(pair: Launched, alone: Path) -> None:
         assert point.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
     assert ours.environment["processes"] == 2
     assert theirs.environment["processes"] == 1
-    difference = _largest_difference(pair.folder / "run", alone / "run")
-    print("LARGEST", difference)
-    assert difference < 1e-3
+    assert _largest_difference(pair.folder / "run", alone / "run") < 1e-3
 
 
 def _largest_difference(one: Path, other: Path) -> float:
@@ -239,8 +239,10 @@ def test_two_machines_are_two_agents(recipe: Recipe, pair: Launched, tmp_path: P
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    options = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d")
-    options += ("--rdzv-id", "spanqa", "--rdzv-endpoint", f"localhost:{port}")
+    options = [
+        *("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"),
+        *("--rdzv-id", "spanqa", "--rdzv-endpoint", f"localhost:{port}"),
+    ]
     agents = [
         subprocess.Popen(
             command(tmp_path, recipe, options),

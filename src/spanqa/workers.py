@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,14 +75,11 @@ def run_beside(
         MissingExtraError: Ray is not installed.
         RunError: there is no cluster at `address`, or runs failed; the others were finished.
     """
-    ray = _start(address)
-    try:
+    with _cluster(address) as ray:
         share = fair_share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         threads = int(os.environ.get("OMP_NUM_THREADS") or share.cpus)
         jobs = [Job(recipe, head, seed, output.resolve(), threads) for head, seed in runs]
         failed = _run_all(ray, jobs, prepared, workers, share, say)
-    finally:
-        ray.shutdown()
     if failed:
         raise RunError(
             f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command "
@@ -108,24 +106,36 @@ def fair_share(nodes: Iterable[Mapping[str, float]], workers: int) -> Share:
     return Share(cpus, 1 if gpus else 0)
 
 
-def _start(address: str | None) -> Any:
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
     """Ray, connected to a cluster or to one of its own on this machine.
+
+    A connection that exists already is used and left open.
 
     Raises:
         MissingExtraError: Ray is not installed.
         RunError: there is no cluster at `address`.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
     try:
         import ray
     except ImportError as error:
         raise MissingExtraError("running heads and seeds in parallel", "ray") from error
-    local: dict[str, Any] = {} if address else {"include_dashboard": False}
+    opened = not ray.is_initialized()
+    if opened:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        alone: dict[str, Any] = {} if address else {"include_dashboard": False}
+        try:
+            ray.init(address or "local", **quiet, **alone)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"there is no Ray cluster at {address or 'this machine'} ({error})"
+            ) from error
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"--address {address}: no Ray cluster answers there ({error})") from error
-    return ray
+        yield ray
+    finally:
+        if opened:
+            ray.shutdown()
 
 
 def _run_all(
