@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -113,31 +110,3 @@ def test_torchrun_and_workers_exclude_each_other(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="without torchrun"):
         compare(recipe, tmp_path, workers=2, say=lambda line: None)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_comparison_and_its_workers(recipe: Recipe, tmp_path: Path) -> None:
-    asked = tmp_path / "asked.yaml"
-    long = replace(recipe, training=replace(recipe.training, epochs=500))
-    asked.write_text(long.to_yaml())
-    # In a session of its own, whose processes all get the signal, as a terminal would send it.
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "spanqa.cli", "compare", str(asked)),
-            *("--output", str(tmp_path / "out"), "--workers", "2"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 1:" in line:
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130, said
-    assert "interrupted; the same command goes on where it was" in said
-    assert "Traceback" not in said
-    assert not list((tmp_path / "out" / "runs").glob("*/run.json"))
