@@ -13,9 +13,21 @@ import pytest
 from safetensors.numpy import load_file
 
 from spanqa.comparison import train_one
+from spanqa.errors import DataError
+from spanqa.preparation import prepare
 from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 from spanqa.run import Run
-from spanqa.training import COMPLETE, LengthGroupedSampler, last_checkpoint, write_folder
+from spanqa.training import (
+    COMPLETE,
+    FILLER,
+    IGNORED,
+    LengthGroupedSampler,
+    Rows,
+    last_checkpoint,
+    mean_over_step,
+    require_as_many,
+    write_folder,
+)
 
 KILLER = """
 import os, signal, sys
@@ -162,6 +174,43 @@ def test_only_whole_checkpoints_are_gone_on_from(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
     assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_as_many_processes_go_on_as_wrote_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank in (0, 1):
+        (tmp_path / f"rng_state_{rank}.pth").touch()
+    with pytest.raises(DataError, match="was written by 2 processes, and one process would take"):
+        require_as_many(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    require_as_many(tmp_path)
+
+
+def test_a_sampler_fills_up_what_processes_lack() -> None:
+    lengths = np.random.default_rng(0).integers(10, 400, 37)
+    alone = list(LengthGroupedSampler(lengths, 8, seed=1))
+    shared = LengthGroupedSampler(lengths, 8, seed=1, multiple_of=8)
+    assert list(shared) == [*alone, FILLER, FILLER, FILLER]
+    assert len(shared) == 40
+
+
+def test_a_step_counts_every_window_alike(recipe: Recipe) -> None:
+    """Batches of 3, 1 and no windows, as processes or accumulation may cut a step of 4."""
+    import torch
+
+    from spanqa.model import SpanQAOutput
+
+    rows = Rows(prepare(recipe, say=lambda line: None).train)
+    batches = [rows.collate(taken) for taken in ([5, 6, 7], [8, FILLER], [FILLER, FILLER])]
+    assert [batch["labels"].tolist() for batch in batches] == [[0, 0, 0], [0], [IGNORED]]
+    assert [len(batch["input_ids"]) for batch in batches] == [3, 1, 1]
+    losses = (2.0, 6.0, 100.0)
+    shares = [
+        mean_over_step(SpanQAOutput(torch.tensor(loss)), batch["labels"], torch.tensor(4))
+        for loss, batch in zip(losses, batches, strict=True)
+    ]
+    assert sum(shares).item() == (3 * 2.0 + 6.0) / 4  # type: ignore[union-attr]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

@@ -47,7 +47,15 @@ app = App(
 
 
 @app.command(config=fill_from_recipe)
-def compare(recipe: str = "demo", /, *, output: Output, values: Values = DEFAULTS) -> None:
+def compare(
+    recipe: str = "demo",
+    /,
+    *,
+    output: Output,
+    workers: PositiveInt = 1,
+    address: str | None = None,
+    values: Values = DEFAULTS,
+) -> None:
     """Train every head with every seed under one recipe, evaluate them alike, write a report.
 
     Running the same command again goes on where it was.
@@ -55,11 +63,16 @@ def compare(recipe: str = "demo", /, *, output: Output, values: Values = DEFAULT
     Args:
         recipe: A YAML file, or a shipped recipe: demo, minilm-squad2, reader, spanbert-squad2.
         output: Folder of the runs and the report.
+        workers: Runs at a time; more than one need the `ray` extra, and a GPU or processors for
+            each.
+        address: Ray cluster that runs them, such as `auto` or `HOST:6379`, whose machines all see
+            the folder; this machine alone if left out.
         values: The recipe with the values given on the command line.
     """
     from spanqa import comparison
 
-    _report(comparison.compare(values, output), output)
+    found = comparison.compare(values, output, workers=workers, address=address)
+    _report(found, output)
 
 
 @app.command(config=fill_from_recipe)

@@ -2,49 +2,92 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
-from spanqa.errors import DataError
+from spanqa import group
+from spanqa.errors import DataError, RecipeError, RunError
 from spanqa.experiment import one_run
 from spanqa.preparation import prepare
 from spanqa.recipe import Recipe
-from spanqa.records import write_atomic
+from spanqa.records import read_json, write_atomic
 from spanqa.run import Comparison, Question, Run, run_folder, write_questions
-from spanqa.training import Say, leads
+from spanqa.training import Say
 from spanqa.windows import Windows
 
 
 def say(line: str) -> None:
     """Print a line of progress, once however many processes train together."""
-    if leads():
+    if group.leads():
         print(line, file=sys.stderr, flush=True)
 
 
-def compare(recipe: Recipe, output: Path, *, say: Say = say) -> Comparison:
+def compare(
+    recipe: Recipe,
+    output: Path,
+    *,
+    workers: int = 1,
+    address: str | None = None,
+    say: Say = say,
+) -> Comparison:
     """Train and evaluate every head with every seed; finished runs in `output` are kept.
 
     Args:
         recipe: what to compare.
         output: folder; made if it is not there, continued if it holds the same recipe.
+        workers: runs at a time; more than one need Ray, and devices or processors for each.
+        address: of a Ray cluster whose machines all see `output`; this machine alone if left out.
         say: prints a line of progress.
 
     Raises:
-        SpanQAError: data, encoder or recipe cannot be used, or `output` holds another recipe.
+        SpanQAError: data, encoder or recipe cannot be used, `output` holds another recipe, or runs
+            failed beside others.
     """
+    beside = workers > 1 or address is not None
+    if beside and group.size() > 1:
+        raise RecipeError(
+            "--workers starts the runs by itself; start it as one process, without torchrun"
+        )
     claim(recipe, output)
     wanted = [(head, seed) for seed in recipe.seeds for head in recipe.heads]
-    missing = [(h, s) for h, s in wanted if not (run_folder(output, h, s) / "run.json").exists()]
+    missing = group.from_leader(lambda: _missing(wanted, output))
     if missing:
         prepared = prepare(recipe, say)
-        if leads():
+        if group.leads():
             write_questions(output / "questions.jsonl", _questions(prepared.eval))
-        for head, seed in wanted:
-            if (head, seed) in missing:
+        if beside:
+            from spanqa.workers import run_beside
+
+            run_beside(recipe, missing, prepared, output, workers, address=address, say=say)
+        else:
+            for head, seed in missing:
                 say(f"{head}, seed {seed}")
                 one_run(recipe, head, seed, prepared, run_folder(output, head, seed), say=say)
-    _end_helpers()
+    group.end_helpers()
     return Comparison.load(output)
+
+
+def _missing(wanted: list[tuple[str, int]], output: Path) -> list[tuple[str, int]]:
+    """The runs that are not finished.
+
+    Raises:
+        DataError: another number of processes trained what is finished.
+    """
+    missing = []
+    for head, seed in wanted:
+        path = run_folder(output, head, seed) / "run.json"
+        if not path.exists():
+            missing.append((head, seed))
+    for head, seed in set(wanted) - set(missing) if missing else ():
+        path = run_folder(output, head, seed) / "run.json"
+        trained = read_json(path).get("environment", {}).get("processes", 1)
+        if trained != group.size():
+            raise DataError(
+                f"{path} is of {trained} processes that trained together, with batches of another "
+                f"size than {group.size()} would take; start as many, or give another folder"
+            )
+    return missing
 
 
 def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = say) -> Run:
@@ -54,16 +97,10 @@ def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = 
         SpanQAError: as `compare`.
     """
     claim(recipe, output)
-    finished = (output / "run.json").exists()
-    run = None if finished else one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
-    _end_helpers()
-    return run or Run.load(output)
-
-
-def _end_helpers() -> None:
-    """End the processes that only help to train; what is left to do is for one alone."""
-    if not leads():
-        raise SystemExit(0)
+    if group.from_leader(lambda: not (output / "run.json").exists()):
+        one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
+    group.end_helpers()
+    return Run.load(output)
 
 
 def claim(recipe: Recipe, output: Path) -> None:
@@ -71,9 +108,14 @@ def claim(recipe: Recipe, output: Path) -> None:
 
     Raises:
         DataError: the folder holds another recipe's runs.
+        RunError: a machine does not see the folder that the others write to.
     """
-    if not leads():
-        return
+    group.join()
+    group.from_leader(lambda: _claim(recipe, output))
+    see(recipe, output)
+
+
+def _claim(recipe: Recipe, output: Path) -> None:
     path = output / "recipe.yaml"
     if path.exists():
         if Recipe.from_yaml(path).signature() != recipe.signature():
@@ -84,6 +126,20 @@ def claim(recipe: Recipe, output: Path) -> None:
         return
     output.mkdir(parents=True, exist_ok=True)
     write_atomic(path, recipe.to_yaml().encode())
+
+
+def see(recipe: Recipe, output: Path) -> None:
+    """Make sure that this machine sees a folder that was claimed, perhaps by another machine.
+
+    Raises:
+        RunError: it does not.
+    """
+    path = output / "recipe.yaml"
+    if not path.exists() or Recipe.from_yaml(path).signature() != recipe.signature():
+        raise RunError(
+            f"{path} is not seen on {platform.node()}; give --output a folder that all machines "
+            "share"
+        )
 
 
 def _questions(windows: Windows) -> list[Question]:

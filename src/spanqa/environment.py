@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import spanqa
+from spanqa import group
 from spanqa.recipe import Recipe
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
@@ -19,13 +20,14 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 def describe_environment(
     recipe: Recipe, fingerprints: dict[str, str], bf16: bool
 ) -> dict[str, Any]:
-    """Versions, hardware, precision, data fingerprints and the recipe's signature."""
+    """Versions, hardware, processes, precision, data fingerprints and the recipe's signature."""
     cuda = torch.cuda.is_available()
     return {
         "spanqa": spanqa.__version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "processes": group.size(),
         "threads": torch.get_num_threads(),
         "precision": "bf16" if bf16 else "fp32",
         "data": fingerprints,

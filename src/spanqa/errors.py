@@ -4,6 +4,7 @@
       DataError        a data or prediction file cannot be used
       RecipeError      a recipe or an argument cannot be used
       ModelError       a checkpoint or an encoder cannot be used
+      RunError         a training run failed, or lost what it needs
       MissingExtraError  an optional dependency is not installed
 
 Every message is shown to the user as it stands, so it says what is wrong, where, and what to do.
@@ -26,6 +27,10 @@ class RecipeError(SpanQAError):
 
 class ModelError(SpanQAError):
     """A checkpoint, encoder or tokenizer that cannot be used; names the folder or the hub id."""
+
+
+class RunError(SpanQAError):
+    """A training run that failed, or lost a process or a machine; says how to go on."""
 
 
 class MissingExtraError(SpanQAError):

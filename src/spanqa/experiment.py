@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 
+from spanqa import group
 from spanqa.abstention import AT_ZERO, Rule
 from spanqa.adapter import Adapter, add_lora
 from spanqa.backends import TorchBackend
@@ -29,7 +30,7 @@ from spanqa.prediction import (
 from spanqa.preparation import Prepared
 from spanqa.recipe import EncoderRecipe, Recipe
 from spanqa.run import Calibration, Cost, Run
-from spanqa.training import History, Say, computes_bf16, leads, train, write_folder
+from spanqa.training import History, Say, computes_bf16, train, write_folder
 from spanqa.windows import Windows
 
 
@@ -64,12 +65,13 @@ def one_run(
         save=_saver(model, recipe.encoder),
         say=say,
     )
-    if not leads():
-        return None
     peak = memory.megabytes()
+    group.wait()  # the best weights are written by one and read by all
     best = _best_model(recipe, head, folder / "best")
     torch.nn.Module.to(best, model.device)
     run = _evaluate(recipe, head, seed, best, prepared, folder, history, peak)
+    if run is None:
+        return None
     for done in ("checkpoints", "best"):
         shutil.rmtree(folder / done, ignore_errors=True)
     say(f"  evaluation: exact {run.metrics['exact']:.2f}, F1 {run.metrics['f1']:.2f}")
@@ -125,12 +127,17 @@ def _evaluate(
     folder: Path,
     history: History,
     peak: float,
-) -> Run:
-    batch_size = recipe.decoding.batch_size
+) -> Run | None:
+    """Score with every process, and leave the rest to the leading one."""
     backend = TorchBackend(model, bf16=computes_bf16(recipe.training.precision))
-    calibration = _calibrate(backend, prepared, batch_size)
+    calibrating, scored = (
+        score_windows(backend, windows, batch_size=recipe.decoding.batch_size, together=True)
+        for windows in (prepared.calibration, prepared.eval)
+    )
+    if not group.leads():
+        return None
+    calibration = _calibrate(model, prepared, calibrating)
     _write_model(recipe, model, prepared.tokenizer, folder)
-    scored = score_windows(backend, prepared.eval, batch_size=batch_size)
     predictions = decode_with(model.config, prepared.eval, scored, recipe.decoding.n_best)
     rule = Rule(calibration.null_threshold)
     write_predictions(predictions, folder, rule)
@@ -170,14 +177,12 @@ def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Pat
         write_folder(folder / "adapter", save_adapter)
 
 
-def _calibrate(backend: TorchBackend, prepared: Prepared, batch_size: int) -> Calibration:
+def _calibrate(model: SpanQAModel, prepared: Prepared, scored: Scored) -> Calibration:
     """Fit on the calibration questions and store the fit in the model's configuration."""
-    scored = score_windows(backend, prepared.calibration, batch_size=batch_size)
-    config = backend.model.config
     calibration = calibrate(
-        prepared.calibration, scored.scores, max_answer_length=config.max_answer_length
+        prepared.calibration, scored.scores, max_answer_length=model.config.max_answer_length
     )
-    store(calibration, config)
+    store(calibration, model.config)
     return calibration
 
 

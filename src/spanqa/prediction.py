@@ -9,11 +9,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spanqa import group
 from spanqa.abstention import ALWAYS, Rule
 from spanqa.decoding import Prediction, WindowScores, decode_all
 from spanqa.metrics import Scores, evaluate
@@ -35,7 +37,9 @@ class Scored:
     """Windows over `batch_size`."""
 
 
-def score_windows(backend: Backend, windows: Windows, *, batch_size: int = 32) -> Scored:
+def score_windows(
+    backend: Backend, windows: Windows, *, batch_size: int = 32, together: bool = False
+) -> Scored:
     """Score all windows, the longest first, each batch padded to its longest.
 
     Args:
@@ -43,11 +47,16 @@ def score_windows(backend: Backend, windows: Windows, *, batch_size: int = 32) -
         windows: what `spanqa.windows.cut` made.
         batch_size: windows in a batch of the longest ones; a batch of shorter ones holds as many
             as have no more tokens together, padding counted.
+        together: every process of the group calls this; each scores every n-th batch, and all get
+            all scores. The batches are those of one process, so the scores are the same.
     """
     began = time.perf_counter()
     scores: dict[int, WindowScores] = {}
-    for rows in batches(windows.lengths, batch_size):
+    first, step = (group.index(), group.size()) if together else (0, 1)
+    for rows in islice(batches(windows.lengths, batch_size), first, None, step):
         scores.update(_score_batch(backend, windows, rows))
+    if together:
+        scores = group.gather(scores)
     in_order = [scores[row] for row in range(len(windows))]
     return Scored(in_order, time.perf_counter() - began, len(windows) / batch_size)
 

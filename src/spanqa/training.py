@@ -1,7 +1,8 @@
 """Fine-tuning with transformers.Trainer: ours are the batches, the validation and what is kept.
 
 A run that is killed at any moment goes on from its last whole checkpoint and ends with the same
-weights, bit for bit (same machine, same threads).
+weights, bit for bit (same machine, same threads). Several processes that train together take the
+batches that one would take, each its share.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_callback import ExportableState
 
+from spanqa import group
 from spanqa.abstention import AT_ZERO
 from spanqa.backends import TorchBackend
 from spanqa.decoding import decode_all
-from spanqa.model import SpanQAModel
+from spanqa.errors import DataError
+from spanqa.model import SpanQAModel, SpanQAOutput
 from spanqa.prediction import figures, score_windows
 from spanqa.recipe import DecodingRecipe, TrainingRecipe
 from spanqa.run import EpochPoint, LossPoint
@@ -34,6 +43,10 @@ COMPLETE = "complete"
 """A checkpoint folder without this file was being written when the run was killed."""
 BATCHES_SORTED = 50
 """Windows are sorted by length within so many batches, so that batches need little padding."""
+FILLER = -1
+"""Row number that makes up for a missing window where processes need equally many."""
+IGNORED = -100
+"""Label of what does not count in the loss."""
 
 Say = Callable[[str], None]
 
@@ -65,8 +78,14 @@ class Rows(Dataset[int]):
         return row
 
     def collate(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Arrays of one batch, padded to its longest window."""
-        return {name: torch.from_numpy(array) for name, array in self.windows.batch(rows).items()}
+        """Arrays of one batch, padded to its longest window; `labels` says which windows count.
+
+        Fillers are left out. A process that has nothing else takes the first window, uncounted.
+        """
+        kept = [row for row in rows if row != FILLER]
+        arrays = self.windows.batch(kept or [0])
+        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return batch | {"labels": torch.full((len(kept) or 1,), 0 if kept else IGNORED)}
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -76,15 +95,26 @@ class LengthGroupedSampler(Sampler[int]):
     does not give.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, seed: int, multiple_of: int = 1
+    ) -> None:
+        """Make a sampler.
+
+        Args:
+            lengths: (W,) tokens of each window.
+            batch_size: windows in a step, of all processes together.
+            seed: of the order.
+            multiple_of: rows are filled up with `FILLER` to a multiple of this.
+        """
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.fillers = -len(lengths) % multiple_of
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration shuffles for."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + self.fillers
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
@@ -98,6 +128,7 @@ class LengthGroupedSampler(Sampler[int]):
         whole, rest = batches[:-1], batches[-1:]  # only the last batch may be short
         shuffled = [whole[i] for i in random.permutation(len(whole))] + rest
         yield from np.concatenate(shuffled).tolist()
+        yield from [FILLER] * self.fillers
 
 
 class SpanTrainer(Trainer):
@@ -108,12 +139,17 @@ class SpanTrainer(Trainer):
         self.decoding = decoding
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        # Processes take the batches in turn, so those of one step lie in one group of lengths.
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        batch *= self.args.world_size
+        # Processes take batches in turn: those of one step are one batch of a process alone, cut
+        # up. Where one had too few, accelerate would give it the epoch's first windows again.
+        together = self.args.train_batch_size * self.args.world_size
         rows = self.train_dataset
         assert isinstance(rows, Rows)
-        return LengthGroupedSampler(rows.windows.lengths, batch, self.args.seed)
+        return LengthGroupedSampler(
+            rows.windows.lengths,
+            together * self.args.gradient_accumulation_steps,
+            self.args.seed,
+            multiple_of=together if self.args.world_size > 1 else 1,
+        )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Official metrics on the validation questions, at null threshold 0."""
@@ -123,6 +159,7 @@ class SpanTrainer(Trainer):
             TorchBackend(model, bf16=self.args.bf16),
             rows.windows,
             batch_size=self.decoding.batch_size,
+            together=True,
         )
         predictions = decode_all(
             rows.windows,
@@ -195,7 +232,8 @@ class Keeper(TrainerCallback):
             write_folder(self.folder / "best", self.save)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the checkpoint, which is whole now."""
+        """Mark the checkpoint, which is whole once every process has written its part."""
+        group.wait()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
@@ -224,8 +262,12 @@ def train(
         folder: run folder.
         save: writes the model's weights into a folder.
         say: prints a line.
+
+    Raises:
+        DataError: another number of processes began the run in `folder`.
+        RunError: another of the processes that train together has ended.
     """
-    per_step = recipe.batch_size * recipe.gradient_accumulation * processes()
+    per_step = recipe.batch_size * recipe.gradient_accumulation * group.size()
     steps = math.ceil(math.ceil(len(windows) / per_step) * recipe.epochs)
     trainer = SpanTrainer(
         model=model,
@@ -236,25 +278,33 @@ def train(
         callbacks=[Clock(), Keeper(folder, save, say)],
         eval_dataset=Rows(validation),
         decoding=decoding,
+        compute_loss_func=mean_over_step,
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_checkpoint(folder / "checkpoints")
+    set_seed((seed + group.index()) % 2**32)  # processes drop out units of their own
+    checkpoint = group.from_leader(lambda: last_checkpoint(folder / "checkpoints"))
     if checkpoint is not None:
+        group.from_leader(lambda: require_as_many(checkpoint))
         say(f"  going on from {checkpoint.name.replace('-', ' at step ')} of {steps}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with group.said_who_is_missing():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     clock = next(c for c in trainer.callback_handler.callbacks if isinstance(c, Clock))
     seen = math.ceil(len(windows) * recipe.epochs)
     return _history(trainer.state.log_history, clock.seconds, trainer.state.global_step, seen)
 
 
-def processes() -> int:
-    """Processes that train together, as `torchrun` started them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def mean_over_step(
+    outputs: SpanQAOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor
+) -> torch.Tensor:
+    """A batch's share of the mean loss over all windows of a step, whoever holds them.
 
-
-def leads() -> bool:
-    """Whether this is the process that writes and prints, of those that train together."""
-    return os.environ.get("RANK", "0") == "0"
+    Args:
+        outputs: with the mean loss over the batch.
+        labels: (B,) as `Rows.collate` makes them.
+        num_items_in_batch: windows that count in the step, of all its batches and processes.
+    """
+    assert outputs.loss is not None
+    return outputs.loss * (labels.ne(IGNORED).sum() / num_items_in_batch)
 
 
 def computes_bf16(precision: str) -> bool:
@@ -276,6 +326,24 @@ def last_checkpoint(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
+def require_as_many(checkpoint: Path) -> None:
+    """Refuse to go on with another number of processes, whose batches would be of another size.
+
+    Raises:
+        DataError: so many processes did not write the checkpoint.
+    """
+    writers = len(list(checkpoint.glob("rng_state*.pth")))  # the trainer writes one per process
+    if writers != group.size():
+        raise DataError(
+            f"{checkpoint} was written by {_counted(writers)}, and {_counted(group.size())} would "
+            f"take batches of another size; start {_counted(writers)}, or give another folder"
+        )
+
+
+def _counted(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} processes"
+
+
 def write_folder(folder: Path, write: Callable[[str], Any]) -> None:
     """Write a folder that appears whole or not at all, in place of an older one."""
     fresh = folder.with_name(folder.name + ".new")
@@ -287,7 +355,7 @@ def write_folder(folder: Path, write: Callable[[str], Any]) -> None:
 
 
 def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
@@ -300,8 +368,9 @@ def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> T
         max_grad_norm=recipe.max_grad_norm,
         bf16=computes_bf16(recipe.precision),
         use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if processes() > 1 and not torch.cuda.is_available() else None,
-        ddp_find_unused_parameters=False if processes() > 1 else None,
+        ddp_backend="gloo" if group.size() > 1 and not torch.cuda.is_available() else None,
+        ddp_find_unused_parameters=False if group.size() > 1 else None,
+        ddp_timeout=int(group.PATIENCE.total_seconds()),
         eval_strategy="epoch",
         save_strategy="steps" if recipe.save_steps else "epoch",
         save_steps=recipe.save_steps or 500,
@@ -312,8 +381,12 @@ def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> T
         remove_unused_columns=False,
         restore_callback_states_from_checkpoint=True,
         dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=not os.isatty(2),
+        disable_tqdm=not (group.leads() and os.isatty(2)),
     )
+    # One process, one device: transformers would use all GPUs that a process sees, with batches
+    # that many times as large as the recipe's.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _optimizer(model: SpanQAModel, recipe: TrainingRecipe) -> torch.optim.AdamW:

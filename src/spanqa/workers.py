@@ -1,0 +1,200 @@
+"""Heads x seeds side by side over Ray: a run to a worker, with devices or processors of its own.
+
+The windows are prepared once and shared; a worker does what a comparison does one run after the
+other, and a run depends on nothing but its head, its seed and the threads it computes with.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spanqa.errors import MissingExtraError, RunError, SpanQAError
+from spanqa.recipe import Recipe
+
+if TYPE_CHECKING:
+    from spanqa.preparation import Prepared
+    from spanqa.training import Say
+
+_LISTEN_SECONDS = 0.5
+"""How often the lines of the workers are shown."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as it goes to a worker."""
+
+    recipe: Recipe
+    head: str
+    seed: int
+    output: Path
+    """Folder of the comparison."""
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return f"{self.head}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker gets."""
+
+    cpus: int
+    gpus: int
+
+
+def run_beside(
+    recipe: Recipe,
+    runs: Sequence[tuple[str, int]],
+    prepared: Prepared,
+    output: Path,
+    workers: int,
+    *,
+    address: str | None,
+    say: Say,
+) -> None:
+    """Train and evaluate heads and seeds, several at a time; those that end well are kept.
+
+    Args:
+        recipe: the setting, the same for all.
+        runs: heads and seeds.
+        prepared: windows of the three parts.
+        output: folder of the comparison, claimed for `recipe`.
+        workers: runs at a time.
+        address: of a Ray cluster; one is started on this machine, and stopped, if left out.
+        say: prints a line of progress.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        RunError: there is no cluster at `address`, or runs failed; the others were finished.
+    """
+    with _cluster(address) as ray:
+        share = fair_share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
+        threads = int(os.environ.get("OMP_NUM_THREADS") or share.cpus)
+        jobs = [Job(recipe, head, seed, output.resolve(), threads) for head, seed in runs]
+        failed = _run_all(ray, jobs, prepared, workers, share, say)
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command "
+            "tries them again and keeps the others"
+        )
+
+
+def fair_share(nodes: Iterable[Mapping[str, float]], workers: int) -> Share:
+    """As many processors as each of the workers can have, and a GPU where there are any.
+
+    Args:
+        nodes: `CPU` and perhaps `GPU` of each machine.
+        workers: wanted at a time; as many as there are GPUs or processors, if these are fewer.
+    """
+    sizes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    gpus = sum(gpu for _, gpu in sizes)
+    wanted = min(workers, gpus) if gpus else workers
+
+    def places(cpus: int) -> int:
+        return sum(min(cpu // cpus, gpu if gpus else cpu) for cpu, gpu in sizes)
+
+    most = max((cpu for cpu, _ in sizes), default=1)
+    cpus = next((n for n in range(most, 1, -1) if places(n) >= wanted), 1)
+    return Share(cpus, 1 if gpus else 0)
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a cluster or to one of its own on this machine.
+
+    A connection that exists already is used and left open.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        RunError: there is no cluster at `address`.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("running heads and seeds in parallel", "ray") from error
+    opened = not ray.is_initialized()
+    if opened:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        alone: dict[str, Any] = {} if address else {"include_dashboard": False}
+        try:
+            ray.init(address or "local", **quiet, **alone)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"there is no Ray cluster at {address or 'this machine'} ({error})"
+            ) from error
+    try:
+        yield ray
+    finally:
+        if opened:
+            ray.shutdown()
+
+
+def _run_all(
+    ray: Any, jobs: Sequence[Job], prepared: Prepared, workers: int, share: Share, say: Say
+) -> list[str]:
+    """Names of the runs that failed."""
+    from ray.util.queue import Queue
+
+    lines = Queue(actor_options={"num_cpus": 0})
+    windows = ray.put(prepared)
+    # A process to each run: none sees what another one left behind.
+    start = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1, max_retries=0)(
+        _run_one
+    )
+    waiting, running, failed = list(jobs), dict[Any, str](), list[str]()
+    while waiting or running:
+        while waiting and len(running) < workers:
+            job = waiting.pop(0)
+            running[start.remote(job, windows, lines)] = job.name
+        ended, _ = ray.wait(list(running), timeout=_LISTEN_SECONDS)
+        while not lines.empty():
+            say(lines.get())
+        for task in ended:
+            name = running.pop(task)
+            if sentence := _outcome(ray, task):
+                say(f"{name}: failed: {sentence}")
+                failed.append(name)
+    return failed
+
+
+def _run_one(job: Job, prepared: Prepared, lines: Any) -> str:
+    """In a worker: one run; returns what is wrong, in a sentence, or "" if nothing is."""
+    import torch
+
+    from spanqa.comparison import see
+    from spanqa.experiment import one_run
+    from spanqa.run import run_folder
+
+    torch.set_num_threads(job.threads)
+    folder = run_folder(job.output, job.head, job.seed)
+
+    def say(line: str) -> None:
+        lines.put(f"{job.name}: {line.strip()}")
+
+    try:
+        see(job.recipe, job.output)
+        one_run(job.recipe, job.head, job.seed, prepared, folder, say=say)
+    except SpanQAError as error:  # not all of them survive being pickled
+        return str(error)
+    return ""
+
+
+def _outcome(ray: Any, task: Any) -> str:
+    """What is wrong with a run that has ended, in a sentence, or ""."""
+    try:
+        sentence: str = ray.get(task)
+        return sentence
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        return f"unexpected {type(cause).__name__}: {cause}; without --workers, --debug shows more"
+    except ray.exceptions.RayError as error:
+        return f"its process has ended ({' '.join(str(error).split())[:300]})"
