@@ -124,6 +124,9 @@ class Manifest:
         for name in (REFERENCE, found.kind):
             if name not in found.trials:
                 raise DataError(f"{path} is damaged: the trial of {name} is missing")
+        for name in found.files:
+            if Path(name).name != name:  # what lies elsewhere is none of an export's
+                raise DataError(f"{path} is damaged: {name!r} is no name of a file in its folder")
         return found
 
     def verify(self, folder: Path) -> None:
