@@ -1,6 +1,6 @@
 """Known vulnerabilities of the pinned versions, by pip-audit; skipped where its database is not.
 
-    python .ci/audit.py constraints.txt
+python .ci/audit.py constraints.txt
 """
 
 from __future__ import annotations

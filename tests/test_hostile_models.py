@@ -79,9 +79,7 @@ PICKLES = ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", 
 
 
 @pytest.mark.parametrize("name", PICKLES)
-def test_a_pickle_in_place_of_the_weights_is_refused(
-    name: str, folder: Path, canary: Path
-) -> None:
+def test_a_pickle_in_place_of_the_weights_is_refused(name: str, folder: Path, canary: Path) -> None:
     (folder / name).write_bytes(pickle.dumps(Pickled(canary)))
     (folder / "model.safetensors").unlink()
     said = f"{name} is a pickle, which can run code when it is loaded, so it is refused"
@@ -110,7 +108,13 @@ def test_a_pickle_under_the_name_of_safetensors_is_refused(
 
 def test_code_beside_a_model_is_not_run(folder: Path, canary: Path) -> None:
     code = f"from pathlib import Path\nPath({str(canary)!r}).touch()\nclass Evil: pass\n"
-    for name in ("evil.py", "modeling_evil.py", "configuration_evil.py", "__init__.py", "conftest.py"):
+    for name in (
+        "evil.py",
+        "modeling_evil.py",
+        "configuration_evil.py",
+        "__init__.py",
+        "conftest.py",
+    ):
         (folder / name).write_text(code)
     names = ("AutoConfig", "AutoModel", "AutoModelForQuestionAnswering", "AutoTokenizer")
     auto = {name: "evil.Evil" for name in names}
@@ -212,9 +216,7 @@ def test_an_index_cannot_name_weights_of_another_folder(folder: Path, tmp_path: 
 JUNK = st.sampled_from([None, True, -1, 0, 10**30, 1e308, "x", "", [], [[]], {}, {"a": []}])
 
 
-@settings(
-    max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_value_in_a_configuration(
     data: st.DataObject, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
@@ -239,9 +241,7 @@ def test_any_value_in_a_configuration(
 
 
 @pytest.mark.parametrize("name", ["adapter.json", "config.json"])
-@settings(
-    max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(value=JUNK | st.dictionaries(st.sampled_from(["encoder", "scale", "head"]), JUNK))
 def test_any_value_in_place_of_a_file(
     name: str, value: Any, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory

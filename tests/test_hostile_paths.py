@@ -1,4 +1,4 @@
-"""Ids, titles and names that look like paths lead nowhere: all that is written is where it belongs."""
+"""Ids, titles and names that look like paths lead nowhere: what is written is where it belongs."""
 
 from __future__ import annotations
 

@@ -135,9 +135,7 @@ def test_nothing_in_a_report_runs(watched: tuple[Page, list[str]], tmp_path: Pat
 
 
 @needs_browser
-def test_a_script_would_have_been_noticed(
-    watched: tuple[Page, list[str]], tmp_path: Path
-) -> None:
+def test_a_script_would_have_been_noticed(watched: tuple[Page, list[str]], tmp_path: Path) -> None:
     page, seen = watched
     path = tmp_path / "open.html"
     path.write_text(f"<meta charset=utf-8><p>{EVIL}</p>", encoding="utf-8")
@@ -238,9 +236,9 @@ def test_names_in_an_export_do_not_steer_the_terminal(capsys: pytest.CaptureFixt
 
 def test_errors_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     complain(f"{STEERING} is wrong")
-    assert main(["check", f"no\x1b[31m\u202e.json"]) == 2
-    assert main(["compare", f"\x1b[31m", "--output", "x"]) == 2
-    assert main([f"\x1b[31m"]) == 2
+    assert main(["check", "no\x1b[31m\u202e.json"]) == 2
+    assert main(["compare", "\x1b[31m", "--output", "x"]) == 2
+    assert main(["\x1b[31m"]) == 2
     printed = capsys.readouterr()
     assert_plain(printed.out + printed.err)
     assert "[red]markup[/red]" in printed.err

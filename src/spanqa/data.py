@@ -186,7 +186,9 @@ def require_labels(corpus: Corpus) -> None:
     missing = [example.id for example in corpus if not example.labelled]
     if missing:
         more = len(missing) - 1
-        who = f"question '{printable(missing[0])}'" + (f" and {more} more have no" if more else " has no")
+        who = f"question '{printable(missing[0])}'" + (
+            f" and {more} more have no" if more else " has no"
+        )
         who = "no question has an" if len(missing) == len(corpus) else who
         raise DataError(
             f"{corpus.source}: {who} 'answers' key; figures need a file with answers "

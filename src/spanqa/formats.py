@@ -149,7 +149,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row | Problem]:
             if not line.strip():
                 continue
             place = f"line {lines.number}"
-            value = _parsed(line, place)
+            value = _parsed(line.removesuffix("\n"), place)
             if isinstance(value, Problem):
                 yield value
             elif isinstance(value, dict):

@@ -1,9 +1,9 @@
 """Parquet files and Arrow tables as rows, a bounded part of them unpacked at a time.
 
-A Parquet file is compressed twice over, so a small one may hold more than any memory does: pages are
-compressed, and a text that many rows repeat is stored once. What a file says of its size is checked
-before it is read, texts stay in their dictionaries until their rows are known to be small, and a row
-group is unpacked in batches.
+A Parquet file is compressed twice over, so a small one may hold more than any memory does: pages
+are compressed, and a text that many rows repeat is stored once. What a file says of its size is
+checked before it is read, texts stay in their dictionaries until their rows are known to be small,
+and a row group is unpacked in batches.
 """
 
 from __future__ import annotations

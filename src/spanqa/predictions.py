@@ -26,8 +26,8 @@ def read_predictions(path: str | Path) -> dict[str, str]:
     for id_, value in content.items():
         if not isinstance(value, str):
             raise DataError(
-                f"{path}: the prediction of question {shown(id_)} is {_kind(value)}; give the answer as "
-                'text, "" for no answer.'
+                f"{path}: the prediction of question {shown(id_)} is {_kind(value)}; give the "
+                'answer as text, "" for no answer.'
             )
     return content
 

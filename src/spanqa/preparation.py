@@ -93,8 +93,8 @@ def _extra(
         for example in corpus:
             if example.id in ids:
                 raise DataError(
-                    f"{corpus.source}: question id '{printable(example.id)}' is in {ids[example.id]} too; "
-                    "give every training question an id of its own"
+                    f"{corpus.source}: question id '{printable(example.id)}' is in "
+                    f"{ids[example.id]} too; give every training question an id of its own"
                 )
             ids[example.id] = corpus.source
     found = [example for corpus in corpora for example in corpus if example.context not in texts]

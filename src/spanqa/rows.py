@@ -104,7 +104,7 @@ def shown(text: str) -> str:
 
 
 def printable(name: str, longest: int = 200) -> str:
-    """A name or id as messages show it: on one line, what cannot be printed escaped, cut if long."""
+    """A name or id as messages show it: on one line, unprintable characters escaped, cut."""
     cut = name if len(name) <= longest else name[: longest - 1] + "…"
     if cut.isprintable():
         return cut

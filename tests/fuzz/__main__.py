@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of every target for some seconds each: `python -m fuzz 30`.
 
-Every target runs in a process of its own, as libFuzzer ends the process. What it finds is printed as
-bytes, to become a test.
+Every target runs in a process of its own, as libFuzzer ends the process. What it finds is printed,
+to become a test.
 """
 
 from __future__ import annotations
