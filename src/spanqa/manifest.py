@@ -125,7 +125,7 @@ class Manifest:
             if name not in found.trials:
                 raise DataError(f"{path} is damaged: the trial of {name} is missing")
         for name in found.files:
-            if Path(name).name != name:  # what lies elsewhere is none of an export's
+            if name in ("", "..") or not name.isprintable() or Path(name).name != name:
                 raise DataError(f"{path} is damaged: {name!r} is no name of a file in its folder")
         return found
 
