@@ -214,7 +214,9 @@ def test_an_index_cannot_name_weights_of_another_folder(folder: Path, tmp_path: 
 
 # Configurations of wrong types
 
-JUNK = st.sampled_from([None, True, -1, 0, 10**30, 1e308, "x", "", [], [[]], {}, {"a": []}])
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, -1, 0, 10**30, 1e308, "x", "", [], [[]], {}, {"a": []}]
+)
 
 
 @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -229,9 +231,11 @@ def test_any_value_in_a_configuration(
     inside = data.draw(st.booleans())
     holder = config["encoder_config"] if inside else config
     # What sizes the weights would only ask for memory, which is not what this is about.
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
-    sizes += ("max_position_embeddings", "type_vocab_size")
-    key = data.draw(st.sampled_from(sorted(set(holder) - set(sizes))))
+    sizes = {
+        *("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"),
+        *("max_position_embeddings", "type_vocab_size"),
+    }
+    key = data.draw(st.sampled_from(sorted(set(holder) - sizes)))
     holder[key] = data.draw(JUNK)
     (folder / "config.json").write_text(json.dumps(config))
     try:

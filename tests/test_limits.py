@@ -183,7 +183,7 @@ def test_a_row_of_parquet_that_is_too_long_is_named(
 @pytest.mark.parametrize("answers", ["listed", "columns"])
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_parquet_is_read_as_it_was_written(answers: str, dictionary: bool, tmp_path: Path) -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         ROW | {"id": "a", "answers": [], "other": "x" * 100},
         ROW | {"id": "b", "other": None},
         ROW | {"id": "c", "title": None, "answers": None, "other": ""},

@@ -7,20 +7,13 @@ to become a test.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["spanqa", "csv", "json", "yaml"]):
-    from fuzz.targets import DICTIONARY, SEEDS, TARGETS
-
-_SLOWEST = 10
-"""Seconds that one input may take."""
-_MEMORY = 2048
-"""MiB that a process may take."""
+from fuzz.targets import TARGETS
 
 
 def main() -> int:
@@ -28,43 +21,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("seconds", type=int)
     parser.add_argument("targets", nargs="*", help=", ".join(TARGETS))
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     names = given.targets or list(TARGETS)
     if unknown := set(names) - set(TARGETS):
         parser.error(f"there is no target {min(unknown)}; there are {', '.join(TARGETS)}")
-    if given.here:
-        _fuzz(names[0], given.seconds)  # does not return
-    failed = []
-    for name in names:
-        print(f"{name}: {given.seconds} s", flush=True)
-        words = [sys.executable, "-m", "fuzz", str(given.seconds), name, "--here"]
-        if subprocess.run(words).returncode:
-            failed.append(name)
+    failed = [name for name in names if not _holds(name, given.seconds)]
     print(f"failed: {', '.join(failed)}" if failed else "nothing was found")
     return 1 if failed else 0
 
 
-def _fuzz(name: str, seconds: int) -> None:
+def _holds(name: str, seconds: int) -> bool:
+    """Whether nothing was found in a target; prints how many inputs were tried, or the find."""
+    words = [sys.executable, "-m", "fuzz.guided", name, str(seconds)]
     with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus"
-        corpus.mkdir()
-        for number, seed in enumerate(SEEDS[name]):
-            (corpus / str(number)).write_bytes(seed)
-        dictionary = Path(folder) / "dictionary"
-        dictionary.write_text("".join(f'"{_escaped(word)}"\n' for word in DICTIONARY))
-        words = [
-            *(f"-max_total_time={seconds}", f"-timeout={_SLOWEST}", f"-rss_limit_mb={_MEMORY}"),
-            *(f"-dict={dictionary}", f"-artifact_prefix={folder}/", "-print_final_stats=1"),
-            *("-verbosity=0", "-max_len=8192", str(corpus)),
-        ]
-        atheris.Setup([sys.argv[0], *words], TARGETS[name])
-        atheris.Fuzz()
-
-
-def _escaped(word: str) -> str:
-    """As libFuzzer's dictionaries have it."""
-    return "".join(f"\\x{byte:02x}" for byte in word.encode())
+        done = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="backslashreplace",
+            env=os.environ | {"TMPDIR": folder},
+        )
+    if done.returncode:
+        print(f"{name}: failed\n{done.stdout[-10_000:]}", flush=True)
+        return False
+    inputs = re.search(r"number_of_executed_units: (\d+)", done.stdout)
+    assert inputs is not None, done.stdout
+    print(f"{name}: {int(inputs[1]):,} inputs in {seconds} s", flush=True)
+    return True
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def request(content: bytes) -> None:
 
 
 def _files(kind: str) -> list[bytes]:
-    return [content for _, name, content, *_ in (*READ, *REFUSED) if name.endswith(f".{kind}")]
+    cases = [case[1:3] for case in READ] + [case[1:3] for case in REFUSED]
+    return [content for name, content in cases if name.endswith(f".{kind}")]
 
 
 def _parquet() -> list[bytes]:
