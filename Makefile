@@ -3,6 +3,7 @@ PYTHON ?= python3
 TEST_WORKERS ?= 2
 # Real data for the benchmarks; the tests look in the same place.
 SPANQA_DATA ?= ../shared/data
+FUZZ_SECONDS ?= 30
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -12,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile --constraint constraints.tx
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check peers bench docs wheel test-wheel clean
+.PHONY: help install demo test check audit fuzz peers bench docs wheel test-wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +37,18 @@ demo: $(RUN_STAMP) ## train and compare three heads on the bundled sample, witho
 test: $(STAMP) ## run the tests
 	$(PYTEST)
 
-check: $(STAMP) ## format, lint, types, generated documentation
+check: $(STAMP) ## format, lint, types, generated documentation, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python .ci/audit.py constraints.txt
+
+audit: $(STAMP) ## look the pinned versions up among known vulnerabilities
+	$(BIN)/python .ci/audit.py constraints.txt
+
+fuzz: $(STAMP) ## feed every reader with mutated files, FUZZ_SECONDS each
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_SECONDS)
 
 peers: .venv-peers/.installed ## install what the benchmarks compare with, apart
 

@@ -42,7 +42,7 @@ def print_metrics(metrics: Mapping[str, float], signature: str = "") -> None:
     """Print official metrics, one to a line, and the line that says how they came about."""
     _print(_pairs({name: _figure(name, value) for name, value in metrics.items()}))
     if signature:
-        _print(Text(signature, style="dim"))
+        _print(Text(_plain(signature), style="dim"))
 
 
 def _figure(name: str, value: float) -> str:
@@ -96,9 +96,14 @@ def surroundings(context: str, start: int, end: int) -> tuple[int, int]:
     return left, following.end() if following else right
 
 
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_TURNING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the direction of all that follows, so that it reads as something else."""
+
+
 def _plain(text: str) -> str:
     """On one line, and without characters that steer a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+    return _TURNING.sub("", _STEERING.sub(" ", text))
 
 
 def print_reliability(found: Reliability) -> None:
@@ -144,7 +149,7 @@ def _pairs(rows: Mapping[str, str]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(_plain(name), value)
     return table
 
 
@@ -163,12 +168,13 @@ def print_findings(findings: Findings, *, every: bool = False) -> None:
         shown = len(problems) if every else _SHOWN
         _print(Text(f"{KINDS[kind]}: {len(problems):,}", style="bold red"))
         for problem in problems[:shown]:
-            _print(Text(f"  {problem.sentence}"))
+            _print(Text(_plain(f"  {problem.sentence}")))
         if len(problems) > shown:
             _print(Text(f"  and {len(problems) - shown:,} more; --all lists them", style="dim"))
     _print_lengths(findings.lengths)
     verdict = "nothing is wrong" if findings.ok else f"{len(findings.problems):,} problems"
-    _print(Text(f"{findings.source}: {findings.questions:,} questions, {verdict}", style="bold"))
+    last = f"{findings.source}: {findings.questions:,} questions, {verdict}"
+    _print(Text(_plain(last), style="bold"))
 
 
 def _print_lengths(lengths: Lengths) -> None:
@@ -194,7 +200,7 @@ def print_trials(manifest: Manifest) -> None:
     table = Table()
     table.add_column(f"{manifest.gate.questions:,} questions")
     for name in manifest.trials:
-        table.add_column(name, justify="right")
+        table.add_column(_plain(name), justify="right")
     rows = {
         "answered alike": [f"{trial.agreement:.1%}" for trial in manifest.trials.values()],
         "exact match": [f"{trial.exact:.2f}" for trial in manifest.trials.values()],
@@ -210,17 +216,18 @@ def print_trials(manifest: Manifest) -> None:
 def print_paths(paths: Iterable[object]) -> None:
     """Print paths one to a line, never wrapped."""
     for path in paths:
-        print(path)
+        print(_plain(str(path)) if sys.stdout.isatty() else path)
 
 
 def _print(what: Table | Text) -> None:
     """Print to the standard output of this moment; a pipe has no width to keep to."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    width = None if sys.stdout.isatty() else 160
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(what, soft_wrap=isinstance(what, Text))
 
 
 def complain(sentence: str) -> None:
     """Say on standard error what is wrong, in one line."""
-    line = f"spanqa: {' '.join(sentence.split())}"
+    line = f"spanqa: {_plain(' '.join(sentence.split()))}"
     encoding = sys.stderr.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)

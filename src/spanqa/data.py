@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from spanqa.errors import DataError, RecipeError
-from spanqa.example import Example, Reference, example_of, printable, problems_of, realigned
+from spanqa.example import Example, Reference, example_of, problems_of, realigned
 from spanqa.formats import read_rows
-from spanqa.rows import Problem
+from spanqa.rows import Problem, printable
 
 __all__ = [
     "Corpus",
@@ -146,11 +146,12 @@ def _parsed(source: str) -> Iterator[tuple[Example | None, tuple[Problem, ...], 
         for example in _synthetic(source):
             yield example, problems_of(example), ""
         return
+    known: dict[str, str] = {}
     for number, row in enumerate(read_rows(source)):
         if isinstance(row, Problem):
             yield None, (row,), row.place
         else:
-            yield *example_of(row, number), row.place
+            yield *example_of(row, number, known), row.place
 
 
 def _synthetic(source: str) -> tuple[Example, ...]:
@@ -185,7 +186,9 @@ def require_labels(corpus: Corpus) -> None:
     missing = [example.id for example in corpus if not example.labelled]
     if missing:
         more = len(missing) - 1
-        who = f"question '{missing[0]}'" + (f" and {more} more have no" if more else " has no")
+        who = f"question '{printable(missing[0])}'" + (
+            f" and {more} more have no" if more else " has no"
+        )
         who = "no question has an" if len(missing) == len(corpus) else who
         raise DataError(
             f"{corpus.source}: {who} 'answers' key; figures need a file with answers "

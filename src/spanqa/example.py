@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from spanqa.alignment import answer_fault, nearest
 from spanqa.errors import DataError
-from spanqa.rows import Problem, Row, answers_of, kind_of, malformed, text_of
+from spanqa.rows import Problem, Row, answers_of, kind_of, malformed, printable, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,39 @@ class Example:
     """False where the file had no `answers` for it, as in a test set."""
 
 
-def example_of(row: Row, number: int) -> tuple[Example | None, tuple[Problem, ...]]:
-    """The example in a row, or None and the first reason why there is none."""
+def example_of(
+    row: Row, number: int, known: dict[str, str]
+) -> tuple[Example | None, tuple[Problem, ...]]:
+    """The example in a row, or None and the first reason why there is none.
+
+    Args:
+        row: the question as its file has it.
+        number: its number in the file.
+        known: texts of the rows before; one that is there is used again, so that a text is kept
+            once however many rows repeat it. Those of this row are added.
+    """
     record, place = row.record, row.place
+
+    def text(key: str) -> str:
+        found = text_of(record, key)
+        return known.setdefault(found, found)
+
     given = record.get("id")
     id = f"question-{number}" if given is None or given == "" else str(given)
     if isinstance(given, bool) or not isinstance(given, str | int | None):
         return None, (malformed(f"'id' must be a text, not {kind_of(given)}", place),)
     try:
-        title = "" if record.get("title") is None else text_of(record, "title")
+        title = "" if record.get("title") is None else text("title")
         impossible = record.get("is_impossible")
         if not isinstance(impossible, bool | None):
             raise DataError(f"'is_impossible' must be true or false, not {kind_of(impossible)}")
         given = record.get("answers")
-        answers = () if given is None else tuple(Reference(*pair) for pair in answers_of(given))
-        context = text_of(record, "context")
+        pairs = () if given is None else answers_of(given)
+        answers = tuple(Reference(known.setdefault(each, each), start) for each, start in pairs)
+        context = text("context")
         example = Example(
             id=id,
-            question=text_of(record, "question"),
+            question=text("question"),
             context=context,
             answers=answers,
             title=title,
@@ -78,11 +93,6 @@ def article_of(title: str, context: str) -> str:
     if title and title != "_unknown_title":
         return title
     return hashlib.sha256(context.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def printable(id: str) -> str:
-    """An id that can be printed and encoded, lone surrogates escaped."""
-    return id.encode("utf-8", "backslashreplace").decode()
 
 
 def _text_faults(example: Example) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spanqa.analysis import by_head
 from spanqa.reliability import risk_coverage
+from spanqa.rows import printable
 from spanqa.run import Comparison, EpochPoint, Run
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -64,7 +65,7 @@ def training_curves(comparison: Comparison) -> bytes:
     _finish(loss, "Training loss", "loss (mean of the epoch; faint: as logged)")
     _finish(exact, f"Exact match on the {validated}", "exact match (%)")
     # A dollar sign in a recipe's name is no formula.
-    figure.suptitle(comparison.recipe.name, fontsize=14, parse_math=False)
+    figure.suptitle(printable(comparison.recipe.name), fontsize=14, parse_math=False)
     return _png(figure)
 
 

@@ -7,20 +7,24 @@ wrong, so that loading can stop at the first and checking can list them all.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from spanqa.errors import DataError
-from spanqa.rows import Problem, Row, kind_of, malformed
+from spanqa.limits import MAX_ROW, read_whole
+from spanqa.lines import Lines, Unreadable, not_utf8
+from spanqa.parquet import first_line, parquet_rows, rows_of
+from spanqa.rows import COLUMNS, Problem, Row, kind_of, malformed
 
 # Names of datasets hold no colon and no bracket; only what follows a split's name may.
 _HUB = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<config>[^:\[\]]+))?:(?P<split>[^:\[\]]+(\[.*)?)")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}(\.0+)?")
-_COLUMNS = "id, title, context, question, answers"
+_COLUMNS = ", ".join(COLUMNS[:5])
+_HUB_BATCH = 256
+"""Rows of a dataset that are turned into Python objects at once."""
 
 
 def read_rows(source: str) -> Iterator[Row | Problem]:
@@ -38,10 +42,7 @@ def read_rows(source: str) -> Iterator[Row | Problem]:
     if path.exists():
         if reader is None:
             raise DataError(f"{source}: give a file that ends in {', '.join(_READERS)}")
-        try:
-            return reader(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+        return _reading(source, reader(path))
     if reader is not None:
         raise DataError(f"{source}: no such file")
     if match := _HUB.fullmatch(source):
@@ -52,14 +53,14 @@ def read_rows(source: str) -> Iterator[Row | Problem]:
     )
 
 
-def _decoded(content: bytes) -> str | Problem:
-    """Text of a UTF-8 file, a byte order mark left out."""
+def _reading(source: str, rows: Iterator[Row | Problem]) -> Iterator[Row | Problem]:
+    """The rows of a file up to the place where it cannot be read any further."""
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = content[error.start]
-        return malformed(f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", f"line {line}")
+        yield from rows
+    except Unreadable as error:
+        yield error.problem
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
 
 
 def _parsed(text: str, place: str = "") -> Any:
@@ -82,10 +83,9 @@ def _parsed(text: str, place: str = "") -> Any:
         return malformed("is not SQuAD data: a number has thousands of digits", place)
 
 
-def _json_rows(content: bytes) -> Iterator[Row | Problem]:
+def _json_rows(path: Path) -> Iterator[Row | Problem]:
     """SQuAD 1.1 or 2.0, or a list of flat rows, bare or under `data`."""
-    text = _decoded(content)
-    value = text if isinstance(text, Problem) else _parsed(text)
+    value = _whole(path)
     if isinstance(value, Problem):
         yield value
         return
@@ -99,6 +99,16 @@ def _json_rows(content: bytes) -> Iterator[Row | Problem]:
             yield Row(item, place)
         else:
             yield from _article_rows(item, place)
+
+
+def _whole(path: Path) -> Any:
+    content = read_whole(path, advice="save one question to a line as .jsonl, which may be longer")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return not_utf8(content[error.start], content.count(b"\n", 0, error.start) + 1)
+    del content
+    return _parsed(text)
 
 
 def _article_rows(article: object, place: str) -> Iterator[Row | Problem]:
@@ -131,46 +141,48 @@ def _members(holder: object, key: str, place: str) -> Iterator[tuple[Any, str]]:
             yield member, f"{place}.{key}[{number}]"
 
 
-def _jsonl_rows(content: bytes) -> Iterator[Row | Problem]:
-    text = _decoded(content)
-    if isinstance(text, Problem):
-        yield text
-        return
-    # Not splitlines(): it also cuts at U+2028 and the like, which JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"line {number}"
-        value = _parsed(line, place)
-        if isinstance(value, Problem):
-            yield value
-        elif isinstance(value, dict):
-            yield Row(value, place)
-        else:
-            yield malformed(f"a line must be an object, not {kind_of(value)}", place)
+def _jsonl_rows(path: Path) -> Iterator[Row | Problem]:
+    # No other line ends: JSON strings may hold U+2028 and the like.
+    with Lines(path, newline="\n") as lines:
+        for line in lines:
+            lines.end_row()
+            if not line.strip():
+                continue
+            place = f"line {lines.number}"
+            value = _parsed(line.removesuffix("\n"), place)
+            if isinstance(value, Problem):
+                yield value
+            elif isinstance(value, dict):
+                yield Row(value, place)
+            else:
+                yield malformed(f"a line must be an object, not {kind_of(value)}", place)
 
 
-def _csv_rows(content: bytes) -> Iterator[Row | Problem]:
-    text = _decoded(content)
-    if isinstance(text, Problem):
-        yield text
-        return
-    limit = csv.field_size_limit(2**31 - 1)  # contexts may be longer than the module's default
-    try:
-        # newline="" leaves line ends inside quoted contexts as they are, so offsets hold.
-        rows = list(_csv_records(csv.DictReader(io.StringIO(text, newline=""), strict=True)))
-    finally:
-        csv.field_size_limit(limit)
-    yield from rows
+def _csv_rows(path: Path) -> Iterator[Row | Problem]:
+    # newline="" leaves line ends inside quoted contexts as they are, so offsets hold.
+    with Lines(path, newline="") as lines:
+        records = _csv_records(lines)
+        while True:
+            limit = csv.field_size_limit(MAX_ROW)  # the module's own is shorter than a context
+            try:
+                record = next(records, None)
+            finally:
+                csv.field_size_limit(limit)
+            if record is None:
+                return
+            yield record
 
 
-def _csv_records(reader: csv.DictReader[str]) -> Iterator[Row | Problem]:
+def _csv_records(lines: Lines) -> Iterator[Row | Problem]:
+    reader = csv.DictReader(lines, strict=True)
     try:
         header = reader.fieldnames or ()
+        lines.end_row()
         if missing := [name for name in ("context", "question") if header and name not in header]:
             yield malformed(f"has no column '{missing[0]}'; the columns are {_COLUMNS}")
             return
         for fields in reader:
+            lines.end_row()
             place = f"line {reader.line_num}"
             if None in fields or None in fields.values():
                 yield malformed(f"has not the {len(header)} fields of the header", place)
@@ -204,21 +216,6 @@ def _csv_record(fields: dict[str, str], place: str) -> dict[str, Any] | Problem:
     return record
 
 
-def _parquet_rows(content: bytes) -> Iterator[Row | Problem]:
-    import pyarrow
-    import pyarrow.parquet
-
-    if not content.endswith(b"PAR1"):
-        yield malformed("is not a Parquet file, or is cut off")
-        return
-    try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
-    except (pyarrow.ArrowException, OSError) as error:
-        yield malformed(f"cannot be read as Parquet: {_first_line(error)}")
-        return
-    yield from _numbered(table.to_pylist())
-
-
 def _hub_rows(source: str, name: str, config: str | None, split: str) -> Iterator[Row | Problem]:
     import datasets
 
@@ -226,25 +223,15 @@ def _hub_rows(source: str, name: str, config: str | None, split: str) -> Iterato
         dataset = datasets.load_dataset(str(Path(name).expanduser()), config, split=split)
     except Exception as error:  # network, hub, builders and parsers raise types of their own
         raise DataError(
-            f"{source}: neither a file nor a dataset that can be loaded: {_first_line(error)}"
+            f"{source}: neither a file nor a dataset that can be loaded: {first_line(error)}"
         ) from error
-    batches = dataset.with_format("arrow").iter(batch_size=10_000)
-    return _numbered(record for batch in batches for record in batch.to_pylist())
+    return rows_of(dataset.with_format("arrow").iter(batch_size=_HUB_BATCH))
 
 
-def _numbered(records: Iterable[dict[str, Any]]) -> Iterator[Row | Problem]:
-    for number, record in enumerate(records):
-        yield Row(record, f"row {number}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-_READERS: dict[str, Callable[[bytes], Iterator[Row | Problem]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[Row | Problem]]] = {
     ".json": _json_rows,
     ".jsonl": _jsonl_rows,
     ".ndjson": _jsonl_rows,
     ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
+    ".parquet": parquet_rows,
 }

@@ -12,13 +12,16 @@ from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 
 from spanqa.errors import ModelError
+from spanqa.records import read_json
 
 UNUSABLE = (
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    ImportError,
     RuntimeError,
     SafetensorError,
     StrictDataclassError,
@@ -36,7 +39,7 @@ def loading_error(name: str, what: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
     if "ignore_mismatched_sizes" in reason:
         reason = "its weights have other shapes than config.json says"
-    elif isinstance(error, KeyError | TypeError | AttributeError):
+    elif isinstance(error, LookupError | TypeError | AttributeError):
         reason = f"{type(error).__name__}: {reason}"
     first_sentence = re.split(r"(?<=\w)\.\s", reason)[0].rstrip(".")
     return ModelError(f"{name}: its {what} cannot be loaded ({first_sentence})")
@@ -56,6 +59,24 @@ def weights_error(name: str, error: Exception) -> ModelError:
         f"{name}: {what}; convert it once where you trust it: torch.load(FILE, weights_only=True), "
         "then safetensors.torch.save_file(weights, 'model.safetensors')"
     )
+
+
+def require_own_weights(folder: Path) -> None:
+    """Refuses a folder whose index of weights names files of other folders.
+
+    Raises:
+        SpanQAError: it does, or its index is damaged.
+    """
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    content = read_json(index)
+    weights = content.get("weight_map") if isinstance(content, dict) else None
+    for name in weights.values() if isinstance(weights, dict) else [None]:
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+            raise ModelError(
+                f"{index}: {name!r} is no file in its folder; load a model that is whole"
+            )
 
 
 def require_weights(name: str, missing: Iterable[str]) -> None:

@@ -124,6 +124,9 @@ class Manifest:
         for name in (REFERENCE, found.kind):
             if name not in found.trials:
                 raise DataError(f"{path} is damaged: the trial of {name} is missing")
+        for name in found.files:
+            if name in ("", "..") or not name.isprintable() or Path(name).name != name:
+                raise DataError(f"{path} is damaged: {name!r} is no name of a file in its folder")
         return found
 
     def verify(self, folder: Path) -> None:

@@ -20,7 +20,13 @@ from transformers.utils.generic import ModelOutput
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
-from spanqa.loading import UNUSABLE, require_weights, weights_error, without_report
+from spanqa.loading import (
+    UNUSABLE,
+    require_own_weights,
+    require_weights,
+    weights_error,
+    without_report,
+)
 from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
 
 OUTSIDE_BIAS = 4.0
@@ -186,6 +192,7 @@ class SpanQAModel(PreTrainedModel):
         """
         ours = {key: settings.pop(key) for key in list(settings) if hasattr(SpanQAConfig, key)}
         path = resolve_encoder(name)
+        require_own_weights(Path(path))
         try:
             source = {"revision": revision or "main", **LOADING}
             encoder_config = AutoConfig.from_pretrained(path, **settings, **source)
@@ -219,6 +226,7 @@ class SpanQAModel(PreTrainedModel):
         """
         revision = kwargs.pop("revision", None) or "main"
         kwargs |= {"revision": revision, "output_loading_info": True, **LOADING}
+        require_own_weights(Path(name))
         model: SpanQAModel
         try:
             config = kwargs.get("config") or AutoConfig.from_pretrained(

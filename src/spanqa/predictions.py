@@ -11,7 +11,9 @@ from typing import Any
 
 from spanqa.data import Example
 from spanqa.errors import DataError
+from spanqa.limits import read_whole
 from spanqa.records import parse
+from spanqa.rows import shown
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
@@ -24,8 +26,8 @@ def read_predictions(path: str | Path) -> dict[str, str]:
     for id_, value in content.items():
         if not isinstance(value, str):
             raise DataError(
-                f"{path}: the prediction of question {id_!r} is {_kind(value)}; give the answer as "
-                'text, "" for no answer.'
+                f"{path}: the prediction of question {shown(id_)} is {_kind(value)}; give the "
+                'answer as text, "" for no answer.'
             )
     return content
 
@@ -42,7 +44,7 @@ def read_na_probs(path: str | Path) -> dict[str, float]:
         # Larger whole numbers have no exact double, and NaN cannot be put in order.
         if not number or value != value or (isinstance(value, int) and abs(value) > 2**53):
             raise DataError(
-                f"{path}: the probability of no answer for question {id_!r} is "
+                f"{path}: the probability of no answer for question {shown(id_)} is "
                 f"{'not a usable number' if number else _kind(value)}; give a number from 0 to 1."
             )
     return content
@@ -50,7 +52,7 @@ def read_na_probs(path: str | Path) -> dict[str, float]:
 
 def _read_object(path: str | Path, expected: str) -> dict[str, Any]:
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_whole(Path(path)).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -72,7 +74,7 @@ def _kind(value: Any) -> str:
 
 def named(ids: Collection[str]) -> str:
     """'3 questions ('a', 'b', ...)', the first few by name."""
-    first = ", ".join(repr(id_) for id_ in list(ids)[:3])
+    first = ", ".join(shown(id_) for id_ in list(ids)[:3])
     return f"{len(ids)} question{'s' * (len(ids) != 1)} ({first}{', ...' * (len(ids) > 3)})"
 
 

@@ -10,6 +10,7 @@ from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
 from spanqa.recipe import Recipe
+from spanqa.rows import printable
 from spanqa.tokenizer import load_tokenizer
 from spanqa.training import Say
 from spanqa.windows import Windows, cut
@@ -93,8 +94,8 @@ def _extra(
         for example in corpus:
             if example.id in ids:
                 raise DataError(
-                    f"{corpus.source}: question id '{example.id}' is in {ids[example.id]} too; "
-                    "give every training question an id of its own"
+                    f"{corpus.source}: question id '{printable(example.id)}' is in "
+                    f"{ids[example.id]} too; give every training question an id of its own"
                 )
             ids[example.id] = corpus.source
     found = [example for corpus in corpora for example in corpus if example.context not in texts]

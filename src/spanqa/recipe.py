@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from spanqa.errors import RecipeError
+from spanqa.plain_yaml import read_yaml
 from spanqa.section import Section, build, keys_of, unknown_key
 
 HEADS = ("softmax", "joint", "crf", "span-crf")
@@ -233,7 +234,7 @@ class Recipe(Section):
             RecipeError: There is no such file, or it is not a recipe; names the file and the key.
         """
         try:
-            return cls.from_dict(_read_yaml(Path(path)))
+            return cls.from_dict(read_yaml(Path(path)))
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from error
 
@@ -285,18 +286,3 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in items}
-
-
-def _read_yaml(path: Path) -> Any:
-    """Content of a YAML file; RecipeError does not name the file."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError("is not UTF-8 text") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise RecipeError(f"is not YAML: {error.problem} in line {line}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"is not YAML: {' '.join(str(error).split())}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
@@ -101,6 +102,7 @@ def _expect(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         names = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
         raise DataError(
-            f"{where} is damaged: {names.get(kind, 'a number')} is needed, found {value!r:.60}"
+            f"{where} is damaged: {names.get(kind, 'a number')} is needed, "
+            f"found {reprlib.repr(value):.60}"
         )
     return value

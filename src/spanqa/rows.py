@@ -8,6 +8,9 @@ from typing import Any
 
 from spanqa.errors import DataError
 
+COLUMNS = ("id", "title", "context", "question", "answers", "is_impossible")
+"""Keys of a row that mean something; others are passed over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -90,9 +93,21 @@ def kind_of(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return "so large a number" if abs(value) >= 1e15 else f"the number {value!r}"
-    return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"a {type(value).__name__}"  # Parquet has more kinds of values than JSON
 
 
 def shown(text: str) -> str:
     """A text as messages quote it: escaped, and cut where it is long."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def printable(name: str, longest: int = 200) -> str:
+    """A name or id as messages show it: on one line, unprintable characters escaped, cut."""
+    cut = name if len(name) <= longest else name[: longest - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut
+    )

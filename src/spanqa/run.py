@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -195,14 +196,14 @@ class Comparison:
             )
         recipe = Recipe.from_yaml(folder / "recipe.yaml")
         questions = read_questions(folder / "questions.jsonl")
-        wanted = [run_folder(folder, head, seed) for head in recipe.heads for seed in recipe.seeds]
-        finished = [path for path in wanted if (path / "run.json").is_file()]
+        wanted = list(product(recipe.heads, recipe.seeds))
+        finished = [key for key in wanted if (run_folder(folder, *key) / "run.json").is_file()]
         if not finished:
             raise DataError(
                 f"{folder / 'runs'} holds no finished run of the {len(wanted)} in the recipe; "
                 "run `spanqa compare` to the end first"
             )
-        runs = tuple(_load_checked(path, questions) for path in finished)
+        runs = tuple(_load_checked(folder, *key, questions) for key in finished)
         return cls(recipe, questions, runs)
 
 
@@ -236,8 +237,13 @@ def read_questions(path: Path | str) -> tuple[Question, ...]:
     return tuple(found.values())
 
 
-def _load_checked(folder: Path, questions: tuple[Question, ...]) -> Run:
+def _load_checked(within: Path, head: str, seed: int, questions: tuple[Question, ...]) -> Run:
+    folder = run_folder(within, head, seed)
     run = Run.load(folder)
+    if (run.head, run.seed) != (head, seed):
+        raise DataError(
+            f"{folder / 'run.json'} is damaged: it is not of the head {head} with seed {seed}"
+        )
     for name, file in _BESIDE.items():
         answered = getattr(run, name)
         for question in questions:

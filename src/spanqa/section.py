@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from spanqa.errors import RecipeError
+from spanqa.rows import printable
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def unknown_key(key: str, section: type[Section]) -> RecipeError:
     parts = list(_hints(section))
     keys = keys_of(section)
     # A key at the wrong level, as `learning_rate` without its section, first.
+    key = printable(key)
     near = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
     near = near or difflib.get_close_matches(key, keys if "." in key else parts + keys, n=1)
     hint = f"did you mean {near[0]}?" if near else f"a recipe's parts are {', '.join(parts)}"
@@ -133,8 +135,17 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         if number is not None:
             return number
     elif origin is None and isinstance(value, hint):
+        if isinstance(value, str):
+            _require_encodable(key, value)
         return value
     raise RecipeError(f"{key} must be {_expected(hint)}, got {_show(value)}")
+
+
+def _require_encodable(key: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RecipeError(f"{key} must be text that UTF-8 can write, got {_show(text)}") from None
 
 
 def _number(value: object, kind: type[int] | type[float]) -> float | None:

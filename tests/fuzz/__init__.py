@@ -1,0 +1,1 @@
+"""Fuzzing: what is fed with any bytes at all, and what must hold of it."""
