@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from spanqa.comparison import train_one
 from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 from spanqa.run import Run
-from spanqa.training import COMPLETE, LengthGroupedSampler, last_checkpoint, write_folder
+from spanqa.training import LengthGroupedSampler
 
 KILLER = """
 import os, signal, sys
@@ -110,7 +110,7 @@ def test_a_run_records_its_curves_costs_and_provenance(whole: Path, recipe: Reci
     assert run.cost.head_parameters == 32 * 3 + 3 + 9
     assert run.environment["recipe"] == recipe.signature()
     assert set(run.environment["data"]) == {"train", "eval"}
-    assert not (whole / "checkpoints").exists()
+    assert sorted(path.name for path in whole.iterdir() if path.is_dir()) == ["model"]
 
 
 def test_a_finished_run_is_not_trained_again(recipe: Recipe, whole: Path) -> None:
@@ -152,26 +152,3 @@ def test_the_sampler_visits_every_row_once_and_groups_by_length(batch_size: int)
     assert list(sampler) == rows
     sampler.set_epoch(1)
     assert list(sampler) != rows
-
-
-def test_only_whole_checkpoints_are_gone_on_from(tmp_path: Path) -> None:
-    for step in (2, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-2" / COMPLETE).touch()
-    (tmp_path / "checkpoint-10" / COMPLETE).touch()
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert not (tmp_path / "checkpoint-12").exists()
-    assert last_checkpoint(tmp_path / "none") is None
-
-
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "best"
-    for text in ("one", "two"):
-        write_folder(folder, lambda path, text=text: _write(Path(path), text))  # type: ignore[misc]
-    assert (folder / "file").read_text() == "two"
-    assert [path.name for path in tmp_path.iterdir()] == ["best"]
-
-
-def _write(folder: Path, text: str) -> None:
-    folder.mkdir()
-    (folder / "file").write_text(text)

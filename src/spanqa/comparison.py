@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from spanqa.checkpoints import discard
 from spanqa.errors import DataError
 from spanqa.experiment import one_run
+from spanqa.lock import locked
 from spanqa.preparation import prepare
 from spanqa.recipe import Recipe
 from spanqa.records import write_atomic
@@ -30,21 +33,22 @@ def compare(recipe: Recipe, output: Path, *, say: Say = say) -> Comparison:
         say: prints a line of progress.
 
     Raises:
-        SpanQAError: data, encoder or recipe cannot be used, or `output` holds another recipe.
+        SpanQAError: data, encoder or recipe cannot be used, `output` holds another recipe or cannot
+            be written, or another process works on it.
     """
-    claim(recipe, output)
-    wanted = [(head, seed) for seed in recipe.seeds for head in recipe.heads]
-    missing = [(h, s) for h, s in wanted if not (run_folder(output, h, s) / "run.json").exists()]
-    if missing:
-        prepared = prepare(recipe, say)
-        if leads():
-            write_questions(output / "questions.jsonl", _questions(prepared.eval))
-        for head, seed in wanted:
-            if (head, seed) in missing:
+    with _alone(output):
+        claim(recipe, output)
+        wanted = [(head, seed) for seed in recipe.seeds for head in recipe.heads]
+        missing = [(h, s) for h, s in wanted if not _finished(run_folder(output, h, s))]
+        if missing:
+            prepared = prepare(recipe, say)
+            if leads():
+                write_questions(output / "questions.jsonl", _questions(prepared.eval))
+            for head, seed in missing:
                 say(f"{head}, seed {seed}")
                 one_run(recipe, head, seed, prepared, run_folder(output, head, seed), say=say)
-    _end_helpers()
-    return Comparison.load(output)
+        _end_helpers()
+        return Comparison.load(output)
 
 
 def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = say) -> Run:
@@ -53,11 +57,26 @@ def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = 
     Raises:
         SpanQAError: as `compare`.
     """
-    claim(recipe, output)
-    finished = (output / "run.json").exists()
-    run = None if finished else one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
-    _end_helpers()
-    return run or Run.load(output)
+    with _alone(output):
+        claim(recipe, output)
+        run = None
+        if not _finished(output):
+            run = one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
+        _end_helpers()
+        return run or Run.load(output)
+
+
+def _alone(output: Path) -> AbstractContextManager[None]:
+    """Keep other processes off; those that train together with this one write nothing."""
+    return locked(output) if leads() else nullcontext()
+
+
+def _finished(run: Path) -> bool:
+    """Whether a run has ended; what it was killed before removing is removed."""
+    finished = (run / "run.json").exists()
+    if finished and leads():
+        discard(run)
+    return finished
 
 
 def _end_helpers() -> None:

@@ -4,6 +4,7 @@
       DataError        a data or prediction file cannot be used
       RecipeError      a recipe or an argument cannot be used
       ModelError       a checkpoint or an encoder cannot be used
+      WriteError       a file or folder cannot be written
       MissingExtraError  an optional dependency is not installed
 
 Every message is shown to the user as it stands, so it says what is wrong, where, and what to do.
@@ -26,6 +27,10 @@ class RecipeError(SpanQAError):
 
 class ModelError(SpanQAError):
     """A checkpoint, encoder or tokenizer that cannot be used; names the folder or the hub id."""
+
+
+class WriteError(SpanQAError):
+    """A file or folder that cannot be written, or that another process works on; names it."""
 
 
 class MissingExtraError(SpanQAError):

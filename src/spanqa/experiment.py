@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from spanqa.abstention import AT_ZERO, Rule
 from spanqa.adapter import Adapter, add_lora
 from spanqa.backends import TorchBackend
 from spanqa.calibration import calibrate, store
+from spanqa.checkpoints import best_folder, discard
 from spanqa.decoding import decode_all
 from spanqa.environment import PeakMemory, describe_environment
+from spanqa.folders import write_sealed
 from spanqa.metrics import leaky_exact
 from spanqa.model import SpanQAModel
 from spanqa.prediction import (
@@ -29,7 +30,7 @@ from spanqa.prediction import (
 from spanqa.preparation import Prepared
 from spanqa.recipe import EncoderRecipe, Recipe
 from spanqa.run import Calibration, Cost, Run
-from spanqa.training import History, Say, computes_bf16, leads, train, write_folder
+from spanqa.training import History, Say, computes_bf16, leads, train
 from spanqa.windows import Windows
 
 
@@ -67,11 +68,10 @@ def one_run(
     if not leads():
         return None
     peak = memory.megabytes()
-    best = _best_model(recipe, head, folder / "best")
+    best = _best_model(recipe, head, best_folder(folder, history.best_step))
     torch.nn.Module.to(best, model.device)
     run = _evaluate(recipe, head, seed, best, prepared, folder, history, peak)
-    for done in ("checkpoints", "best"):
-        shutil.rmtree(folder / done, ignore_errors=True)
+    discard(folder)
     say(f"  evaluation: exact {run.metrics['exact']:.2f}, F1 {run.metrics['f1']:.2f}")
     return run
 
@@ -129,7 +129,7 @@ def _evaluate(
     batch_size = recipe.decoding.batch_size
     backend = TorchBackend(model, bf16=computes_bf16(recipe.training.precision))
     calibration = _calibrate(backend, prepared, batch_size)
-    _write_model(recipe, model, prepared.tokenizer, folder)
+    _write_model(recipe, model, prepared.tokenizer, folder, history.best_step)
     scored = score_windows(backend, prepared.eval, batch_size=batch_size)
     predictions = decode_with(model.config, prepared.eval, scored, recipe.decoding.n_best)
     rule = Rule(calibration.null_threshold)
@@ -154,7 +154,9 @@ def _evaluate(
     return run
 
 
-def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Path) -> None:
+def _write_model(
+    recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Path, best_step: int
+) -> None:
     """The calibrated model as an ordinary checkpoint, and its adapter if it was trained as one."""
 
     def save_model(path: str) -> None:
@@ -162,12 +164,12 @@ def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Pat
         tokenizer.save_pretrained(path)
 
     def save_adapter(path: str) -> None:
-        Adapter.load(folder / "best").save(path)
+        Adapter.load(best_folder(folder, best_step)).save(path)
         model.config.save_pretrained(path)
 
-    write_folder(folder / "model", save_model)
+    write_sealed(folder / "model", save_model)
     if recipe.encoder.lora_rank is not None:
-        write_folder(folder / "adapter", save_adapter)
+        write_sealed(folder / "adapter", save_adapter)
 
 
 def _calibrate(backend: TorchBackend, prepared: Prepared, batch_size: int) -> Calibration:

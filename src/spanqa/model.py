@@ -19,6 +19,7 @@ from transformers.utils.generic import ModelOutput
 
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
+from spanqa.folders import unseal, verify
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
 from spanqa.loading import UNUSABLE, require_weights, weights_error
 from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
@@ -214,8 +215,10 @@ class SpanQAModel(PreTrainedModel):
         """One of our checkpoints, or any `*ForQuestionAnswering` one as the `softmax` head.
 
         Raises:
-            ModelError: when there is neither, or the weights are not safetensors.
+            ModelError: when there is neither, the weights are not safetensors, or a file is not as
+                it was written.
         """
+        verify(Path(name))
         revision = kwargs.pop("revision", None) or "main"
         kwargs |= {"revision": revision, "output_loading_info": True, **LOADING}
         model: SpanQAModel
@@ -238,6 +241,11 @@ class SpanQAModel(PreTrainedModel):
             raise weights_error(str(name), error) from error
         require_weights(str(name), report["missing_keys"])
         return model
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write configuration and weights; a seal of what lay there before is removed."""
+        unseal(Path(save_directory))
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_question_answering(cls, theirs: PreTrainedModel) -> SpanQAModel:

@@ -1,0 +1,1 @@
+"""What happens to work that is killed, cut off from its disk, or damaged; `make faults` runs it."""
