@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 from spanqa.errors import ModelError, WriteError
-from spanqa.folders import SEAL, damage, is_sealed, replace_file, seal, sha256, verify
-from spanqa.folders import write_folder, write_sealed
+from spanqa.folders import (
+    SEAL,
+    damage,
+    is_sealed,
+    replace_file,
+    seal,
+    sha256,
+    verify,
+    write_folder,
+    write_sealed,
+)
 
 
 @pytest.fixture

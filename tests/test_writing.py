@@ -56,11 +56,14 @@ def test_other_errors_stay_what_they_are(error: Exception, tmp_path: Path) -> No
     assert caught.value is error
 
 
-def test_what_is_half_written_goes(tmp_path: Path) -> None:
-    folder, file = tmp_path / "folder", tmp_path / "file"
-    for partial in (folder, file, tmp_path / "never made"):
-        with pytest.raises(ZeroDivisionError), writing(tmp_path, partial):
-            folder.mkdir(exist_ok=True)
-            file.write_text("half")
-            raise ZeroDivisionError
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
+def test_what_is_half_written_goes(kind: str, tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    with pytest.raises(ZeroDivisionError), writing(tmp_path, partial):
+        if kind == "folder":
+            partial.mkdir()
+            (partial / "file").write_text("half")
+        elif kind == "file":
+            partial.write_text("half")
+        raise ZeroDivisionError
     assert not list(tmp_path.iterdir())

@@ -9,11 +9,12 @@ One JSON object per line comes in: `argv` of spanqa, `log`, `root`, and the faul
     size      no file grows beyond so many bytes: `fault` "kill" in the middle of that write, or an
               error of the write
     clock     `time.time` runs backwards
+    alone     shards of a batch are answered in the process itself, not by Ray
 
 Events are training steps, and what Python is about to do in the folder `root`: open a file for
 writing, rename, remove, make or remove a folder. One JSON object per line goes out: exit status
-(minus the signal that ended it), kinds of its events, and seconds; that of a stopped process has status null, and
-its pid.
+(minus the signal that ended it), process id, kinds of its events, and seconds. The status of a
+process that was stopped is null; `pid` alone, sent later, ends it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,8 @@ def run(asked: dict[str, Any], report: int) -> None:
     if asked.get("clock"):
         readings = iter(range(10**9, 0, -3600))
         time.time = lambda: float(next(readings))
+    if asked.get("alone"):
+        answer_alone()
     if asked.get("size"):
         if asked["fault"] == "kill":
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -100,6 +105,18 @@ def run(asked: dict[str, Any], report: int) -> None:
     sys.stdout.flush()
     os.write(report, json.dumps(events.names).encode())
     os._exit(status)
+
+
+def answer_alone() -> None:
+    """Let a batch do what its workers do, one shard after the other."""
+    batch, worker = import_module("spanqa.batch"), import_module("spanqa.worker")
+
+    def reports(job: Any, output: Any, shards: Any, settings: Any) -> Iterator[Any]:
+        reader = worker.load(job)
+        for shard in shards:
+            yield worker.answer_shard(reader, job, shard, output)
+
+    batch._reports = reports
 
 
 def serve(asked: dict[str, Any]) -> dict[str, Any]:

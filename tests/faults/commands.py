@@ -77,7 +77,7 @@ class Commands:
 
 
 def left_behind(folder: Path) -> dict[str, Any]:
-    """All that a finished run or comparison holds, by name: hashes, and `run.json` without costs."""
+    """All that a finished run or comparison holds, by name: hashes; `run.json` without cost."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

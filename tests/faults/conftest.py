@@ -1,4 +1,4 @@
-"""Fixtures of the fault suite: a recipe of seconds, a process that forks, and the table at the end."""
+"""Fixtures of the fault suite: a recipe of seconds, a process that forks, and the table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.commands import Commands
 
+from faults.commands import Commands
 from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 
 HEAD, SEED = "crf", 7

@@ -41,9 +41,7 @@ def kill_until_done(commands: Commands, job: Job, folder: Path, trial: int) -> N
     assert_nothing_half_written(folder)
 
 
-def _killed(
-    commands: Commands, job: Job, folder: Path, trial: int, chance: random.Random
-) -> Ended:
+def _killed(commands: Commands, job: Job, folder: Path, trial: int, chance: random.Random) -> Ended:
     if trial < AT_EVENTS:
         part = (trial + chance.random()) / AT_EVENTS  # spread over the whole of the work
         at = 1 + int(part * job.events)

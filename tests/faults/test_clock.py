@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faults.commands import Commands, left_behind
 
+from faults.commands import Commands, left_behind
 from spanqa.run import Run
 
 FUTURE, PAST = 4_000_000_000, 1

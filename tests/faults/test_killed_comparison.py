@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from faults.commands import Commands, left_behind
 from faults.kills import TRIALS, Job, kill_until_done
-
 from spanqa.run import Comparison
 
 

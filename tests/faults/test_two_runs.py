@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from faults.commands import Commands, left_behind, sentence
 
 
