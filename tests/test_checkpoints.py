@@ -50,7 +50,7 @@ def names(run: Path) -> list[str]:
 def resume(run: Path) -> tuple[str | None, list[str]]:
     said: list[str] = []
     found = last_checkpoint(run, said.append)
-    return found and found.name, said
+    return found.name if found else None, said
 
 
 def test_two_are_kept_with_the_best_weights_that_they_go_with(tmp_path: Path) -> None:

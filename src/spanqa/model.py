@@ -242,7 +242,9 @@ class SpanQAModel(PreTrainedModel):
         require_weights(str(name), report["missing_keys"])
         return model
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *args: Any, **kwargs: Any
+    ) -> None:
         """Write configuration and weights; a seal of what lay there before is removed."""
         unseal(Path(save_directory))
         super().save_pretrained(save_directory, *args, **kwargs)

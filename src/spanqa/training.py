@@ -118,7 +118,7 @@ class SpanTrainer(Trainer):
         return LengthGroupedSampler(rows.windows.lengths, batch, self.args.seed)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        path = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        path = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with writing(path, path):
             super()._save_checkpoint(model, trial)
 

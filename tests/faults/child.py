@@ -109,7 +109,8 @@ def run(asked: dict[str, Any], report: int) -> None:
 
 def answer_alone() -> None:
     """Let a batch do what its workers do, one shard after the other."""
-    batch, worker = import_module("spanqa.batch"), import_module("spanqa.worker")
+    batch: Any = import_module("spanqa.batch")
+    worker: Any = import_module("spanqa.worker")
 
     def reports(job: Any, output: Any, shards: Any, settings: Any) -> Iterator[Any]:
         reader = worker.load(job)

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
-pytest.importorskip("ray", reason="needs the ray extra")
+ray: Any = pytest.importorskip("ray", reason="needs the ray extra")
+psutil: Any = pytest.importorskip("psutil")
 
 from conftest import CORPUS
-from faults.commands import Commands
 
+from faults.commands import Commands
 from spanqa.folders import sha256
 
 ROWS, SHARD_ROWS = 120, 5
@@ -118,11 +119,8 @@ def _finished(folder: Path) -> dict[str, tuple[int, int]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A Ray cluster of one node with two cores; this process is connected to it."""
-    import ray
-    from ray.cluster_utils import Cluster
-
     node = {"num_cpus": 2, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args=node)
+    started = import_module("ray.cluster_utils").Cluster(initialize_head=True, head_node_args=node)
     ray.init(started.address, log_to_driver=False, logging_level=logging.WARNING)
     yield started
     ray.shutdown()
@@ -190,12 +188,5 @@ def test_a_worker_of_ray_that_is_killed(
 def _workers(cluster: Any) -> list[int]:
     """Processes of this cluster that hold a model."""
     raylet = cluster.head_node.all_processes["raylet"][0].process.pid
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            status, title = (path / "status").read_text(), (path / "cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        if f"\nPPid:\t{raylet}\n" in status and title.startswith(b"ray::MapWorker"):
-            found.append(int(path.name))
-    return found
+    children = psutil.Process(raylet).children()
+    return [each.pid for each in children if each.cmdline()[0].startswith("ray::MapWorker")]
