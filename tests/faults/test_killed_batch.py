@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
-ray: Any = pytest.importorskip("ray", reason="needs the ray extra")
-psutil: Any = pytest.importorskip("psutil")
+for needed in ("ray", "psutil", "spanqa.batch"):
+    pytest.importorskip(needed)
 
 from conftest import CORPUS
 
 from faults.commands import Commands
 from spanqa.folders import sha256
+
+ray, psutil = import_module("ray"), import_module("psutil")
 
 ROWS, SHARD_ROWS = 120, 5
 SHARDS = ROWS // SHARD_ROWS
