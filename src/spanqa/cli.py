@@ -18,7 +18,6 @@ from spanqa.errors import SpanQAError
 __all__ = ["app", "main"]
 
 _RESUMABLE = ("compare", "train")
-_GOES_ON = "; the same command goes on where it was"
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """Leaves out what transformers says of every loading and saving; what is set already stays."""
 
@@ -51,9 +50,9 @@ def _explain(error: BaseException, words: Sequence[str]) -> int:
     """One sentence on standard error, and the exit status."""
     from spanqa.console import complain
 
-    resumable = bool(words) and words[0] in _RESUMABLE
     if isinstance(error, KeyboardInterrupt):
-        complain(f"interrupted{_GOES_ON if resumable else ''}")
+        resumable = bool(words) and words[0] in _RESUMABLE
+        complain(f"interrupted{'; the same command goes on where it was' if resumable else ''}")
         return 130
     if isinstance(error, SpanQAError | CycloptsError):
         complain(str(error))

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
-for needed in ("ray", "psutil", "spanqa.batch"):
-    pytest.importorskip(needed)
+pytest.importorskip("ray", reason="needs the ray extra")
+pytest.importorskip("psutil")
+pytest.importorskip("spanqa.batch")
 
 from conftest import CORPUS
 
