@@ -29,7 +29,8 @@ class Disk:
         _mount("-o", f"remount,{options}", str(self.path))
 
     def close(self) -> None:
-        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
+        # Lazily: what was interrupted may still have files there.
+        subprocess.run(["umount", "--lazy", str(self.path)], check=True, capture_output=True)
 
 
 def _mount(*words: str) -> None:
