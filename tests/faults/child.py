@@ -19,6 +19,7 @@ process that was stopped is null; `pid` alone, sent later, ends it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -26,7 +27,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,10 @@ class Events:
             return True
         if kind == "open" and not (args[2] or 0) & WRITES:
             return False
-        # What shutil.rmtree removes is named relative to an open folder.
         path = str(args[0])
+        if kind == "mkdir" and os.path.isdir(path):  # nothing is done
+            return False
+        # What shutil.rmtree removes is named relative to an open folder.
         return path.startswith(self.root) or (kind in ("remove", "rmdir") and "/" not in path)
 
     def _act(self, args: tuple[Any, ...]) -> None:
@@ -103,7 +107,9 @@ def run(asked: dict[str, Any], report: int) -> None:
     sys.addaudithook(events)
     status = main(asked["argv"])
     sys.stdout.flush()
-    os.write(report, json.dumps(events.names).encode())
+    said = {"names": events.names, "modules": sorted(sys.modules)}
+    with os.fdopen(report, "w") as file:
+        json.dump(said, file)
     os._exit(status)
 
 
@@ -136,15 +142,28 @@ def serve(asked: dict[str, Any]) -> dict[str, Any]:
         if not select.select([handle], [], [], asked["seconds"])[0]:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
         os.close(handle)
-    _, code = os.waitpid(pid, os.WUNTRACED)
-    seconds = time.perf_counter() - began
-    if os.WIFSTOPPED(code):
+    if asked.get("fault") == "stop":
+        _, code = os.waitpid(pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(code), "it ended before the event at which to stop"
         os.close(reading)
-        return {"status": None, "pid": pid, "seconds": seconds}
+        return {"status": None, "pid": pid, "seconds": time.perf_counter() - began}
     with os.fdopen(reading) as file:
-        said = file.read()
-    status, names = os.waitstatus_to_exitcode(code), json.loads(said or "[]")
+        content = file.read()  # to its end, which is that of the process
+    _, code = os.waitpid(pid, 0)
+    seconds = time.perf_counter() - began
+    said = json.loads(content or "{}")
+    warm_up(said.get("modules", ()))
+    status, names = os.waitstatus_to_exitcode(code), said.get("names", [])
     return {"status": status, "pid": pid, "seconds": seconds, "names": names}
+
+
+def warm_up(modules: Iterable[str]) -> None:
+    """Import what a forked process had to, so that the next one need not."""
+    for name in modules:
+        with suppress(ImportError, AttributeError):
+            import_module(name)
+    gc.collect()
+    gc.freeze()  # what is not looked at by the collector is not copied by it
 
 
 def main() -> None:
