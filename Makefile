@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile --constraint constraints.tx
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check audit fuzz peers bench docs wheel test-wheel clean
+.PHONY: help install demo test faults check audit fuzz peers bench docs wheel test-wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ demo: $(RUN_STAMP) ## train and compare three heads on the bundled sample, witho
 	$(BIN)/spanqa compare demo --output runs/demo
 
 test: $(STAMP) ## run the tests
-	$(PYTEST)
+	$(PYTEST) --ignore tests/faults
+
+faults: $(STAMP) ## kill, damage and starve the work, and see that nothing is lost
+	$(PYTEST) tests/faults
 
 check: $(STAMP) ## format, lint, types, generated documentation, known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -72,7 +75,7 @@ wheel: $(STAMP) ## build the source archive, and the wheel from it
 test-wheel: wheel ## run the tests against the built wheel
 	rm -rf build/wheel
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST)
+	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST) --ignore tests/faults
 
 clean: ## remove what was built, and caches; .venv and runs stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

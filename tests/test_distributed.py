@@ -91,7 +91,7 @@ def test_every_question_is_scored_once_as_one_process_scores_it(
 
     run, reader = Run.load(pair.folder / "run"), Reader.from_pretrained(pair.folder / "run/model")
     windows = prepare(recipe, say=lambda line: None).eval
-    expected = reader.decode(windows, n_best=1, batch_size=recipe.decoding.batch_size)
+    expected = reader.decode(windows, reader.score(windows, recipe.decoding.batch_size), n_best=1)
     assert list(run.null_odds) == [example.id for example in windows.examples]
     assert list(run.null_odds.values()) == [prediction.null_odds for prediction in expected]
 

@@ -14,6 +14,7 @@ from spanqa.adapter import SETTINGS, WEIGHTS, Adapter, add_lora
 from spanqa.calibration import stored
 from spanqa.cli import main
 from spanqa.data import Example, load
+from spanqa.folders import SEAL, damage, seal
 from spanqa.manifest import EXPORTS, checkpoint_sha256
 from spanqa.model import SpanQAConfig, SpanQAModel
 from spanqa.reader import Reader
@@ -43,9 +44,11 @@ def model(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_calibrate_changes_the_configuration_alone(spanqa: Run, model: Path) -> None:
-    weights = (model / "model.safetensors").read_bytes()
+    seal(model)
+    weights, sealed = (model / "model.safetensors").read_bytes(), (model / SEAL).read_bytes()
     status, out, _ = spanqa("calibrate", model, "--data", OTHER)
     assert status == 0
+    assert damage(model) is None and (model / SEAL).read_bytes() != sealed
     assert (model / "model.safetensors").read_bytes() == weights
     config = SpanQAConfig.from_pretrained(model)
     calibration = stored(config, "m")

@@ -20,7 +20,8 @@ from onnx import external_data_helper as external
 from spanqa.adapter import Adapter, Origin
 from spanqa.choice import load as load_any
 from spanqa.errors import ModelError, SpanQAError
-from spanqa.manifest import EXPORTS, MANIFEST, Manifest, sha256
+from spanqa.folders import sha256
+from spanqa.manifest import EXPORTS, MANIFEST, Manifest
 from spanqa.model import SpanQAModel
 from spanqa.onnx_backend import FILE
 from spanqa.reader import Reader

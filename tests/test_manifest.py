@@ -10,7 +10,8 @@ import pytest
 from fakes import make_manifest
 
 from spanqa.errors import DataError, ModelError, RecipeError
-from spanqa.manifest import MANIFEST, Bounds, Manifest, Trial, checkpoint_sha256, sha256
+from spanqa.folders import sha256
+from spanqa.manifest import MANIFEST, Bounds, Manifest, Trial, checkpoint_sha256
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:

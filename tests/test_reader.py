@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerFast
 from spanqa import reader as module
 from spanqa.abstention import NEVER
 from spanqa.answer import Answer
+from spanqa.backends import TorchBackend
 from spanqa.errors import DataError, ModelError, RecipeError, SpanQAError
+from spanqa.folders import is_sealed
 from spanqa.reader import Reader, Texts
 
 ASKED = ("Who founded the observatory?", "Where does the railway end?")
@@ -172,3 +174,22 @@ def test_a_saved_reader_is_the_same(tiny_model_folder: Path, tmp_path: Path) -> 
 def test_there_is_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(SpanQAError, match="no-such-folder"):
         Reader.from_pretrained(tmp_path / "no-such-folder")
+
+
+def test_a_model_that_was_damaged_after_it_was_saved_is_refused(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    reader = Reader.from_pretrained(tiny_model_folder)
+    reader.save_pretrained(tmp_path)
+    assert is_sealed(tmp_path)
+    Reader.from_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors: is damaged or was changed"):
+        Reader.from_pretrained(tmp_path)
+    assert isinstance(reader.backend, TorchBackend)
+    reader.backend.model.save_pretrained(tmp_path)  # the seal was that of other files
+    assert not is_sealed(tmp_path)
+    Reader.from_pretrained(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,15 +19,12 @@ from spanqa.preparation import prepare
 from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 from spanqa.run import Run
 from spanqa.training import (
-    COMPLETE,
     FILLER,
     IGNORED,
     LengthGroupedSampler,
     Rows,
-    last_checkpoint,
     mean_over_step,
     require_as_many,
-    write_folder,
 )
 
 KILLER = """
@@ -122,7 +120,7 @@ def test_a_run_records_its_curves_costs_and_provenance(whole: Path, recipe: Reci
     assert run.cost.head_parameters == 32 * 3 + 3 + 9
     assert run.environment["recipe"] == recipe.signature()
     assert set(run.environment["data"]) == {"train", "eval"}
-    assert not (whole / "checkpoints").exists()
+    assert sorted(path.name for path in whole.iterdir() if path.is_dir()) == ["model"]
 
 
 def test_a_finished_run_is_not_trained_again(recipe: Recipe, whole: Path) -> None:
@@ -131,6 +129,22 @@ def test_a_finished_run_is_not_trained_again(recipe: Recipe, whole: Path) -> Non
     train_one(recipe, "crf", 7, whole, say=said.append)
     assert said == []
     assert (whole / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_run_does_not_go_on_over_other_questions(recipe: Recipe, tmp_path: Path) -> None:
+    train_one(recipe, "softmax", 1, tmp_path / "run", say=lambda line: None)
+    (tmp_path / "run" / "run.json").unlink()  # as if it had been killed before the end
+    began = json.loads((tmp_path / "run" / "data.json").read_text())
+    (tmp_path / "run" / "data.json").write_text(json.dumps(began | {"train": "0" * 64}))
+    with pytest.raises(DataError, match=r"data.json: the questions of data.train are others"):
+        train_one(recipe, "softmax", 1, tmp_path / "run", say=lambda line: None)
+
+
+def test_a_folder_with_other_things_is_not_trained_in(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(DataError, match="holds other things"):
+        train_one(recipe, "softmax", 1, tmp_path, say=lambda line: None)
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_the_threshold_is_stored_in_the_checkpoint(whole: Path) -> None:
@@ -164,16 +178,6 @@ def test_the_sampler_visits_every_row_once_and_groups_by_length(batch_size: int)
     assert list(sampler) == rows
     sampler.set_epoch(1)
     assert list(sampler) != rows
-
-
-def test_only_whole_checkpoints_are_gone_on_from(tmp_path: Path) -> None:
-    for step in (2, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-2" / COMPLETE).touch()
-    (tmp_path / "checkpoint-10" / COMPLETE).touch()
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert not (tmp_path / "checkpoint-12").exists()
-    assert last_checkpoint(tmp_path / "none") is None
 
 
 def test_as_many_processes_go_on_as_wrote_the_checkpoint(
@@ -211,16 +215,3 @@ def test_a_step_counts_every_window_alike(recipe: Recipe) -> None:
         for loss, batch in zip(losses, batches, strict=True)
     ]
     assert sum(shares).item() == (3 * 2.0 + 6.0) / 4  # type: ignore[union-attr]
-
-
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "best"
-    for text in ("one", "two"):
-        write_folder(folder, lambda path, text=text: _write(Path(path), text))  # type: ignore[misc]
-    assert (folder / "file").read_text() == "two"
-    assert [path.name for path in tmp_path.iterdir()] == ["best"]
-
-
-def _write(folder: Path, text: str) -> None:
-    folder.mkdir()
-    (folder / "file").write_text(text)

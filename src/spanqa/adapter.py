@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spanqa.errors import MissingExtraError, ModelError
+from spanqa.folders import verify
 from spanqa.loading import UNUSABLE, loading_error
 from spanqa.model import SpanQAModel
 from spanqa.records import dump, from_json, read_json, write_atomic
@@ -107,6 +108,7 @@ class Adapter:
         Raises:
             SpanQAError: a file is missing or damaged.
         """
+        verify(Path(folder))
         path = Path(folder) / SETTINGS
         origin = from_json(Origin, read_json(path), str(path))
         try:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import platform
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from spanqa import group
+from spanqa.checkpoints import discard
 from spanqa.errors import DataError, RecipeError, RunError
 from spanqa.experiment import one_run
-from spanqa.preparation import prepare
+from spanqa.lock import HOLDER, LOCK, locked
+from spanqa.preparation import Prepared, prepare
 from spanqa.recipe import Recipe
-from spanqa.records import read_json, write_atomic
+from spanqa.records import dump, from_json, read_json, write_atomic
 from spanqa.run import Comparison, Question, Run, run_folder, write_questions
 from spanqa.training import Say
 from spanqa.windows import Windows
+
+DATA = "data.json"
+"""Fingerprints of the questions that the runs of a folder began with."""
+OURS = (LOCK, HOLDER)
+"""What may lie in a folder before it is claimed."""
 
 
 def say(line: str) -> None:
@@ -41,31 +49,32 @@ def compare(
         say: prints a line of progress.
 
     Raises:
-        SpanQAError: data, encoder or recipe cannot be used, `output` holds another recipe, or runs
-            failed beside others.
+        SpanQAError: data, encoder or recipe cannot be used, `output` holds another recipe or cannot
+            be written, another process works on it, or runs failed beside others.
     """
     beside = workers > 1 or address is not None
     if beside and group.size() > 1:
         raise RecipeError(
             "--workers starts the runs by itself; start it as one process, without torchrun"
         )
-    claim(recipe, output)
-    wanted = [(head, seed) for seed in recipe.seeds for head in recipe.heads]
-    missing = group.from_leader(lambda: _missing(wanted, output))
-    if missing:
-        prepared = prepare(recipe, say)
-        if group.leads():
-            write_questions(output / "questions.jsonl", _questions(prepared.eval))
-        if beside:
-            from spanqa.workers import run_beside
+    with _alone(output):
+        claim(recipe, output)
+        wanted = [(head, seed) for seed in recipe.seeds for head in recipe.heads]
+        missing = group.from_leader(lambda: _missing(wanted, output))
+        if missing:
+            prepared = _prepared(recipe, output, say)
+            if group.leads():
+                write_questions(output / "questions.jsonl", _questions(prepared.eval))
+            if beside:
+                from spanqa.workers import run_beside
 
-            run_beside(recipe, missing, prepared, output, workers, address=address, say=say)
-        else:
-            for head, seed in missing:
-                say(f"{head}, seed {seed}")
-                one_run(recipe, head, seed, prepared, run_folder(output, head, seed), say=say)
-    group.end_helpers()
-    return Comparison.load(output)
+                run_beside(recipe, missing, prepared, output, workers, address=address, say=say)
+            else:
+                for head, seed in missing:
+                    say(f"{head}, seed {seed}")
+                    one_run(recipe, head, seed, prepared, run_folder(output, head, seed), say=say)
+        group.end_helpers()
+        return Comparison.load(output)
 
 
 def _missing(wanted: list[tuple[str, int]], output: Path) -> list[tuple[str, int]]:
@@ -76,8 +85,7 @@ def _missing(wanted: list[tuple[str, int]], output: Path) -> list[tuple[str, int
     """
     missing = []
     for head, seed in wanted:
-        path = run_folder(output, head, seed) / "run.json"
-        if not path.exists():
+        if not _finished(run_folder(output, head, seed)):
             missing.append((head, seed))
     for head, seed in set(wanted) - set(missing) if missing else ():
         path = run_folder(output, head, seed) / "run.json"
@@ -96,11 +104,25 @@ def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = 
     Raises:
         SpanQAError: as `compare`.
     """
-    claim(recipe, output)
-    if group.from_leader(lambda: not (output / "run.json").exists()):
-        one_run(recipe, head, seed, prepare(recipe, say), output, say=say)
-    group.end_helpers()
-    return Run.load(output)
+    with _alone(output):
+        claim(recipe, output)
+        if group.from_leader(lambda: not _finished(output)):
+            one_run(recipe, head, seed, _prepared(recipe, output, say), output, say=say)
+        group.end_helpers()
+        return Run.load(output)
+
+
+def _alone(output: Path) -> AbstractContextManager[None]:
+    """Keep other processes off; those that train together with this one write nothing."""
+    return locked(output) if group.leads() else nullcontext()
+
+
+def _finished(run: Path) -> bool:
+    """Whether a run has ended; what it was killed before removing is removed."""
+    finished = (run / "run.json").exists()
+    if finished:
+        discard(run)
+    return finished
 
 
 def claim(recipe: Recipe, output: Path) -> None:
@@ -125,7 +147,36 @@ def _claim(recipe: Recipe, output: Path) -> None:
             )
         return
     output.mkdir(parents=True, exist_ok=True)
+    if any(file.name not in OURS for file in output.iterdir()):
+        raise DataError(
+            f"{output} holds other things, some of which a run could replace; "
+            "give --output a new folder"
+        )
     write_atomic(path, recipe.to_yaml().encode())
+
+
+def _prepared(recipe: Recipe, output: Path, say: Say) -> Prepared:
+    """Data, tokenised and cut; the same as when the first run here began.
+
+    Raises:
+        SpanQAError: they cannot be used, or have changed since.
+    """
+    prepared = prepare(recipe, say)
+    group.from_leader(lambda: _claim_data(prepared.fingerprints, output / DATA))
+    return prepared
+
+
+def _claim_data(fingerprints: dict[str, str], path: Path) -> None:
+    if path.exists():
+        began = from_json(dict[str, str], read_json(path), str(path))
+        changed = sorted(name for name in fingerprints if began.get(name) != fingerprints[name])
+        if changed:
+            raise DataError(
+                f"{path}: the questions of data.{changed[0]} are others than when the runs here "
+                "began; bring them back, or give --output another folder"
+            )
+        return
+    write_atomic(path, dump(fingerprints, indent=1))
 
 
 def see(recipe: Recipe, output: Path) -> None:

@@ -5,6 +5,7 @@
       RecipeError      a recipe or an argument cannot be used
       ModelError       a checkpoint or an encoder cannot be used
       RunError         a training run failed, or lost what it needs
+      WriteError       a file or folder cannot be written
       MissingExtraError  an optional dependency is not installed
 
 Every message is shown to the user as it stands, so it says what is wrong, where, and what to do.
@@ -31,6 +32,10 @@ class ModelError(SpanQAError):
 
 class RunError(SpanQAError):
     """A training run that failed, or lost a process or a machine; says how to go on."""
+
+
+class WriteError(SpanQAError):
+    """A file or folder that cannot be written, or that another process works on; names it."""
 
 
 class MissingExtraError(SpanQAError):

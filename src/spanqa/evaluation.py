@@ -14,6 +14,7 @@ from spanqa.data import Corpus, load, require_labels
 from spanqa.decoding import Prediction
 from spanqa.errors import ModelError
 from spanqa.figure import risk_coverage_curve
+from spanqa.folders import replace_file
 from spanqa.manifest import ANSWERING, EXPORTS, exports_of, is_export
 from spanqa.metrics import Scores
 from spanqa.model import SpanQAConfig
@@ -211,7 +212,7 @@ def _restate(path: Path, config: SpanQAConfig) -> None:
     """
     said = parse(config.to_json_string(), str(path))
     written = read_json(path) | {name: said[name] for name in ANSWERING}
-    write_atomic(path, dump(written, indent=2))
+    replace_file(path, dump(written, indent=2))
 
 
 def _labelled(data: str, misaligned: Literal["keep", "error"] = "keep") -> Corpus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from spanqa.abstention import AT_ZERO, Rule
 from spanqa.adapter import Adapter, add_lora
 from spanqa.backends import TorchBackend
 from spanqa.calibration import calibrate, store
+from spanqa.checkpoints import best_folder, discard
 from spanqa.decoding import decode_all
 from spanqa.environment import PeakMemory, describe_environment
+from spanqa.folders import write_sealed
 from spanqa.metrics import leaky_exact
 from spanqa.model import SpanQAModel
 from spanqa.prediction import (
@@ -30,7 +31,7 @@ from spanqa.prediction import (
 from spanqa.preparation import Prepared
 from spanqa.recipe import EncoderRecipe, Recipe
 from spanqa.run import Calibration, Cost, Run
-from spanqa.training import History, Say, computes_bf16, train, write_folder
+from spanqa.training import History, Say, computes_bf16, train
 from spanqa.windows import Windows
 
 
@@ -67,13 +68,13 @@ def one_run(
     )
     peak = memory.megabytes()
     group.wait()  # the best weights are written by one and read by all
-    best = _best_model(recipe, head, folder / "best")
+    best = _best_model(recipe, head, best_folder(folder, history.best_step))
     torch.nn.Module.to(best, model.device)
     run = _evaluate(recipe, head, seed, best, prepared, folder, history, peak)
+    group.wait()  # nobody reads what is removed now
     if run is None:
         return None
-    for done in ("checkpoints", "best"):
-        shutil.rmtree(folder / done, ignore_errors=True)
+    discard(folder)
     say(f"  evaluation: exact {run.metrics['exact']:.2f}, F1 {run.metrics['f1']:.2f}")
     return run
 
@@ -137,7 +138,7 @@ def _evaluate(
     if not group.leads():
         return None
     calibration = _calibrate(model, prepared, calibrating)
-    _write_model(recipe, model, prepared.tokenizer, folder)
+    _write_model(recipe, model, prepared.tokenizer, folder, history.best_step)
     predictions = decode_with(model.config, prepared.eval, scored, recipe.decoding.n_best)
     rule = Rule(calibration.null_threshold)
     write_predictions(predictions, folder, rule)
@@ -161,7 +162,9 @@ def _evaluate(
     return run
 
 
-def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Path) -> None:
+def _write_model(
+    recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Path, best_step: int
+) -> None:
     """The calibrated model as an ordinary checkpoint, and its adapter if it was trained as one."""
 
     def save_model(path: str) -> None:
@@ -169,12 +172,12 @@ def _write_model(recipe: Recipe, model: SpanQAModel, tokenizer: Any, folder: Pat
         tokenizer.save_pretrained(path)
 
     def save_adapter(path: str) -> None:
-        Adapter.load(folder / "best").save(path)
+        Adapter.load(best_folder(folder, best_step)).save(path)
         model.config.save_pretrained(path)
 
-    write_folder(folder / "model", save_model)
+    write_sealed(folder / "model", save_model)
     if recipe.encoder.lora_rank is not None:
-        write_folder(folder / "adapter", save_adapter)
+        write_sealed(folder / "adapter", save_adapter)
 
 
 def _calibrate(model: SpanQAModel, prepared: Prepared, scored: Scored) -> Calibration:

@@ -24,6 +24,7 @@ from spanqa.data import Corpus, load, require_labels, sample
 from spanqa.environment import cpu_name
 from spanqa.errors import MissingExtraError, ModelError, RecipeError
 from spanqa.example import Example
+from spanqa.folders import sha256, write_folder
 from spanqa.graph import openvino_model, trace, write_onnx, write_openvino
 from spanqa.manifest import (
     EXPORTS,
@@ -33,7 +34,6 @@ from spanqa.manifest import (
     Manifest,
     checkpoint_sha256,
     is_export,
-    sha256,
 )
 from spanqa.model import SpanQAModel
 from spanqa.onnx_backend import FILE as ONNX_FILE
@@ -43,7 +43,6 @@ from spanqa.quantization import WINDOWS, quantize_onnx, quantize_openvino
 from spanqa.reader import BATCH_SIZE, Reader
 from spanqa.shipped import folder_of
 from spanqa.shipped import load as load_model
-from spanqa.training import write_folder
 from spanqa.windows import Template
 
 Format = Literal["onnx", "openvino"]
@@ -85,7 +84,8 @@ def export(
 
     Raises:
         MissingExtraError: the extra of that format is not installed.
-        SpanQAError: model or data cannot be used, or the export did not pass; nothing is kept.
+        SpanQAError: model or data cannot be used, or the export did not pass, or cannot be written;
+            nothing is kept.
     """
     _require_extra(format)
     if is_export(folder_of(model)):

@@ -14,6 +14,7 @@ from typing import Any
 
 from spanqa.adapter import SETTINGS
 from spanqa.errors import DataError, ModelError, RecipeError
+from spanqa.folders import fault, sha256
 from spanqa.records import dump, from_json, read_json, write_atomic
 
 MANIFEST = "export.json"
@@ -135,15 +136,9 @@ class Manifest:
         Raises:
             ModelError: a file is missing, or has another SHA-256.
         """
-        for name, expected in self.files.items():
-            path = folder / name
-            if not path.is_file():
-                raise ModelError(f"{path}: is missing; run 'spanqa export' again")
-            if sha256(path) != expected:
-                raise ModelError(
-                    f"{path}: is damaged or was changed: its SHA-256 is not the one in {MANIFEST}; "
-                    "run 'spanqa export' again"
-                )
+        problem = fault(folder, self.files, MANIFEST)
+        if problem:
+            raise ModelError(f"{problem}; run 'spanqa export' again")
 
 
 def is_export(folder: Path) -> bool:
@@ -181,9 +176,3 @@ def _settings(config: dict[str, Any]) -> bytes:
         return {key: kept(each) for key, each in sorted(value.items()) if key not in left_out}
 
     return json.dumps(kept(config)).encode()
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

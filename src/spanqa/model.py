@@ -19,6 +19,7 @@ from transformers.utils.generic import ModelOutput
 
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
 from spanqa.errors import MissingExtraError, ModelError
+from spanqa.folders import unseal, verify
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
 from spanqa.loading import (
     UNUSABLE,
@@ -222,8 +223,10 @@ class SpanQAModel(PreTrainedModel):
         """One of our checkpoints, or any `*ForQuestionAnswering` one as the `softmax` head.
 
         Raises:
-            ModelError: when there is neither, or the weights are not safetensors.
+            ModelError: when there is neither, the weights are not safetensors, or a file is not as
+                it was written.
         """
+        verify(Path(name))
         revision = kwargs.pop("revision", None) or "main"
         kwargs |= {"revision": revision, "output_loading_info": True, **LOADING}
         require_own_weights(Path(name))
@@ -247,6 +250,13 @@ class SpanQAModel(PreTrainedModel):
             raise weights_error(str(name), error) from error
         require_weights(str(name), report["missing_keys"])
         return model
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *args: Any, **kwargs: Any
+    ) -> None:
+        """Write configuration and weights; a seal of what lay there before is removed."""
+        unseal(Path(save_directory))
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_question_answering(cls, theirs: PreTrainedModel) -> SpanQAModel:

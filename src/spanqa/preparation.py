@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spanqa.data import Corpus, load, require_labels, sample, split_by_article
+from spanqa.data import Corpus, fingerprint, load, require_labels, sample, split_by_article
 from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
@@ -55,6 +55,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
         fingerprints={
             "train": source.fingerprint,
             **{f"extra {i}": each.fingerprint for i, each in enumerate(extra, start=1)},
+            "calibration": fingerprint(calibration),
             "eval": corpus.fingerprint,
         },
     )

@@ -14,12 +14,14 @@ from spanqa.choice import load
 from spanqa.decoding import Prediction, WindowScores, decode_all
 from spanqa.errors import DataError, ModelError, RecipeError
 from spanqa.example import Example
+from spanqa.folders import seal
 from spanqa.model import SpanQAConfig
 from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
 from spanqa.recipe import WindowRecipe
 from spanqa.shipped import DEFAULT
 from spanqa.windows import Windows, cut
+from spanqa.writing import writing
 
 Texts = str | Sequence[str] | Mapping[str, str]
 """One text, several, or several by their ids."""
@@ -114,11 +116,14 @@ class Reader:
 
         Raises:
             ModelError: the model was exported for another backend, which has no weights to save.
+            WriteError: the folder cannot be written.
         """
         if not isinstance(self.backend, TorchBackend):
             raise ModelError(f"{self.name}: is an export; save the checkpoint that it was made of")
-        self.backend.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with writing(Path(folder)):
+            self.backend.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            seal(Path(folder))
 
     @overload
     def answer(self, question: str, context: Texts, *, top_k: int = 1) -> tuple[Answer, ...]: ...

@@ -11,18 +11,24 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from spanqa.errors import DataError
+from spanqa.writing import writing
 
 T = TypeVar("T")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the new one, never a part."""
+    """Put `content` at `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        WriteError: it cannot be written; an old one is still there.
+    """
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    with writing(path, beside):
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
 
 
 def dump(value: Any, indent: int | None = None) -> bytes:

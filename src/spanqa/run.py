@@ -7,8 +7,10 @@ A run folder holds
     best_spans.json          question id -> best non-null answer text, whatever the threshold
     null_odds.json           question id -> null log-odds (no answer against the best span)
     nbest_predictions.json   question id -> n-best list
-    model/                   the best checkpoint: config, weights (safetensors), tokenizer
-    checkpoints/             the trainer's own, for resuming
+    model/                   the best checkpoint: config, weights (safetensors), tokenizer, and
+                             checksums.json with the SHA-256 of each file
+    checkpoints/, best-*/    for going on after a kill; removed at the end (`spanqa.checkpoints`)
+    .lock, .lock.json        whose folder it is while a process works on it (`spanqa.lock`)
 
 and a comparison's folder holds `recipe.yaml`, `questions.jsonl` and `runs/<head>-seed<seed>/`.
 `run.json` is written last, so a run folder that has one is a finished run.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,16 +30,17 @@ from transformers.trainer_callback import ExportableState
 from spanqa import group
 from spanqa.abstention import AT_ZERO
 from spanqa.backends import TorchBackend
+from spanqa.checkpoints import best_folder, keep, last_checkpoint
 from spanqa.decoding import decode_all
 from spanqa.errors import DataError
+from spanqa.folders import write_sealed
 from spanqa.model import SpanQAModel, SpanQAOutput
 from spanqa.prediction import figures, score_windows
 from spanqa.recipe import DecodingRecipe, TrainingRecipe
 from spanqa.run import EpochPoint, LossPoint
 from spanqa.windows import Windows
+from spanqa.writing import writing
 
-COMPLETE = "complete"
-"""A checkpoint folder without this file was being written when the run was killed."""
 BATCHES_SORTED = 50
 """Windows are sorted by length within so many batches, so that batches need little padding."""
 FILLER = -1
@@ -58,6 +58,8 @@ class History:
     losses: tuple[LossPoint, ...]
     epochs: tuple[EpochPoint, ...]
     best_epoch: float
+    best_step: int
+    """At the end of that epoch."""
     seconds: float
     """In training steps, without validation and saving."""
     steps: int
@@ -151,6 +153,11 @@ class SpanTrainer(Trainer):
             multiple_of=together if self.args.world_size > 1 else 1,
         )
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        path = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        with writing(path, path):
+            super()._save_checkpoint(model, trial)
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Official metrics on the validation questions, at null threshold 0."""
         rows, model = self.eval_dataset, self.model
@@ -209,7 +216,7 @@ class Clock(TrainerCallback, ExportableState):
 
 
 class Keeper(TrainerCallback):
-    """Keeps the weights of the best epoch, and marks checkpoints that are whole."""
+    """Keeps the weights of the best epoch, and the newest checkpoints, sealed."""
 
     def __init__(self, folder: Path, save: Callable[[str], Any], say: Say) -> None:
         self.folder, self.save, self.say = folder, save, say
@@ -229,13 +236,13 @@ class Keeper(TrainerCallback):
         f1 = state.log_history[-1]["eval_f1"]
         self.say(f"  epoch {state.epoch:g}: validation exact {exact[-1]:.2f}, F1 {f1:.2f}")
         if exact[-1] > max(exact[:-1], default=-1.0) and state.is_world_process_zero:
-            write_folder(self.folder / "best", self.save)
+            write_sealed(best_folder(self.folder, state.global_step), self.save)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the checkpoint, which is whole once every process has written its part."""
+        """Seal the checkpoint once every process has written its part."""
         group.wait()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            keep(self.folder, state.global_step, state.log_history)
 
 
 def train(
@@ -250,7 +257,7 @@ def train(
     save: Callable[[str], Any],
     say: Say,
 ) -> History:
-    """Fine-tune, or go on with what was killed in `folder`; the best weights end in `folder/best`.
+    """Fine-tune, or go on with what was killed in `folder`; the best weights are kept there.
 
     Args:
         model: encoder and new head.
@@ -266,6 +273,7 @@ def train(
     Raises:
         DataError: another number of processes began the run in `folder`.
         RunError: another of the processes that train together has ended.
+        WriteError: a checkpoint cannot be written; the one before it is still there.
     """
     per_step = recipe.batch_size * recipe.gradient_accumulation * group.size()
     steps = math.ceil(math.ceil(len(windows) / per_step) * recipe.epochs)
@@ -282,7 +290,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     set_seed((seed + group.index()) % 2**32)  # processes drop out units of their own
-    checkpoint = group.from_leader(lambda: last_checkpoint(folder / "checkpoints"))
+    checkpoint = group.from_leader(lambda: last_checkpoint(folder, say))
     if checkpoint is not None:
         group.from_leader(lambda: require_as_many(checkpoint))
         say(f"  going on from {checkpoint.name.replace('-', ' at step ')} of {steps}")
@@ -316,16 +324,6 @@ def computes_bf16(precision: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; unfinished ones are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-    for path in found:
-        if not (path / COMPLETE).exists():
-            shutil.rmtree(path)
-    whole = [path for path in found if path.exists()]
-    return whole[-1] if whole else None
-
-
 def require_as_many(checkpoint: Path) -> None:
     """Refuse to go on with another number of processes, whose batches would be of another size.
 
@@ -342,16 +340,6 @@ def require_as_many(checkpoint: Path) -> None:
 
 def _counted(processes: int) -> str:
     return "one process" if processes == 1 else f"{processes} processes"
-
-
-def write_folder(folder: Path, write: Callable[[str], Any]) -> None:
-    """Write a folder that appears whole or not at all, in place of an older one."""
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    write(str(fresh))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(fresh, folder)
 
 
 def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> TrainingArguments:
@@ -374,7 +362,7 @@ def _arguments(recipe: TrainingRecipe, seed: int, folder: Path, steps: int) -> T
         eval_strategy="epoch",
         save_strategy="steps" if recipe.save_steps else "epoch",
         save_steps=recipe.save_steps or 500,
-        save_total_limit=2,
+        save_total_limit=None,  # it goes by dates; `Keeper` goes by steps
         logging_steps=min(recipe.logging_steps, max(1, int(steps / max(1.0, recipe.epochs)))),
         report_to=list(recipe.report_to),
         seed=seed,
@@ -434,4 +422,4 @@ def _history(log: Sequence[dict[str, Any]], seconds: float, steps: int, windows:
             )
         )
     best = max(epochs, key=lambda point: point.exact)
-    return History(losses, tuple(epochs), best.epoch, seconds, steps, windows)
+    return History(losses, tuple(epochs), best.epoch, best.step, seconds, steps, windows)
