@@ -312,8 +312,3 @@ def test_an_export_cannot_vouch_for_files_elsewhere(name: str, exported: Path) -
     files = Manifest.load(exported).files
     change(exported / MANIFEST, files=files | {name: "0" * 64})
     refused(lambda: load_any(str(exported)), exported, "is no name of a file in its folder")
-
-
-def test_an_export_has_to_vouch_for_its_graph(exported: Path) -> None:
-    change(exported / MANIFEST, files={})
-    refused(lambda: load_any(str(exported)), exported, r"model\.onnx: .*export\.json")

@@ -333,10 +333,19 @@ def test_an_offset_beyond_all_bounds_is_kept_for_scoring_alone(
     path = tmp_path / "a.jsonl"
     path.write_bytes(
         b"\n".join(
-            dump(ROW | {"id": str(start), "answers": [{"text": "1887", "answer_start": start}]})
+            dump(
+                ROW
+                | {
+                    "id": f"q{start % 7}{start < 0}",
+                    "answers": [{"text": "1887", "answer_start": start}],
+                }
+            )
             for start in (10**300, -(10**300), 2**63, -(2**63))
         )
     )
+    with pytest.raises(DataError, match=r"answer_start 1000+… is outside the context of 53") as got:
+        load(path)
+    assert len(str(got.value).removeprefix(str(path))) < 300
     examples = load(path, misaligned="keep").examples
     windows = cut(
         examples, tiny_tokenizer, WindowRecipe(max_length=64, stride=8, max_question_length=16)

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import re
 
-from spanqa.rows import shown
+from spanqa.rows import printable, shown
 
 
 def answer_fault(text: str, start: int, context: str) -> tuple[str, str] | None:
     """Kind and description of what is wrong with an answer; None where nothing is."""
     if not text:
         return "empty-answer", "an answer is an empty text; an unanswerable question has no answers"
+    where = printable(str(start), 40)
     if start < 0 or start + len(text) > len(context):
         return (
             "outside",
-            f"answer {shown(text)} at answer_start {start} is outside the context "
+            f"answer {shown(text)} at answer_start {where} is outside the context "
             f"of {len(context)} characters",
         )
     there = context[start : start + len(text)]
     if there != text:
         return (
             "misaligned",
-            f"answer {shown(text)} is not at answer_start {start}, where {shown(there)} stands",
+            f"answer {shown(text)} is not at answer_start {where}, where {shown(there)} stands",
         )
     return None
 

@@ -21,7 +21,6 @@ from spanqa.manifest import (
     ANSWERING,
     EXPORTS,
     KINDS,
-    MANIFEST,
     REFERENCE,
     Manifest,
     checkpoint_sha256,
@@ -98,9 +97,6 @@ def load_export(folder: Path, manifest: Manifest) -> Loaded:
         ModelError: a file is damaged, or it was quantised for other processors.
         MissingExtraError: what runs it is not installed.
     """
-    graph = ONNX_FILE if manifest.kind.startswith("onnx") else OPENVINO_FILE
-    if graph not in manifest.files:
-        raise ModelError(f"{folder / graph}: its SHA-256 is not in {MANIFEST}; export it again")
     manifest.verify(folder)
     if _needs_vnni(manifest) and not computes_vnni():
         raise ModelError(
