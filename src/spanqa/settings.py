@@ -116,9 +116,10 @@ class BatchSettings(Section):
     shard_rows: int = 1_000
     """Rows answered and written together; what a job that is stopped may lose of each worker."""
     workers: int | None = None
-    """Models that answer at the same time, each on one core; all cores of the cluster if left out."""
+    """Models that answer at the same time, each on one core; as many as there are cores if left
+    out."""
     address: str | None = None
-    """Ray cluster to use, such as `auto` or `ray://head:10001`; this machine alone if left out."""
+    """Ray cluster to use, such as `auto` or `head:6379`; this machine alone if left out."""
 
     def check(self) -> None:
         """Ranges."""

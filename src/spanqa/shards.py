@@ -4,33 +4,28 @@
     Parquet   read some rows at a time
 
 Files are taken in the order of their names and cut every so many rows, so the same input always
-gives the same shards, and a shard can be read by itself. What is wrong with a row is a `Rejected`
-in its place: nothing in a row stops the reading.
+gives the same shards, and a shard can be read by itself (`spanqa.asked`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from spanqa.errors import DataError
-from spanqa.example import printable
-from spanqa.rows import kind_of, text_of
 from spanqa.storage import COMPRESSIONS, Place
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 LINE_BYTES = 6
 """Bytes of a line for every character that a text may have: JSON may write it as six."""
-_BOM = b"\xef\xbb\xbf"
 _SKIPPED = 2**20
 """Bytes of a line that is too long that are held at a time."""
-_PARQUET_ROWS = 64
-"""Rows of a Parquet file that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,27 +93,6 @@ class Corpus:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A row that can be answered."""
-
-    row: int
-    id: str
-    question: str
-    context: str
-    kept: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that cannot, and why."""
-
-    row: int
-    id: str
-    """"" where it is not known."""
-    reason: str
-
-
 def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpus:
     """Find the files of an input and cut them; reads all of them once.
 
@@ -141,8 +115,9 @@ def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpu
         raise DataError(f"{source}: holds Parquet and JSONL files; give those of one kind")
     kind = str(kinds.pop())
     shards: list[Shard] = []
+    folder = re.split(r"[*?[]", f"{top.url.rstrip('/')}/")[0].rpartition("/")[0]
     for file in files:
-        name = file.url.removeprefix(f"{top.url.rstrip('/')}/") if len(files) > 1 else file.name
+        name = file.name if file == top else file.url.removeprefix(f"{folder}/")
         parquet = kind == "parquet"
         parts = _parquet_parts(file, columns, rows) if parquet else _jsonl_parts(file, limits, rows)
         for first, size, offset, sha256 in parts:
@@ -170,7 +145,7 @@ def _jsonl_parts(file: Place, limits: Limits, rows: int) -> Iterator[_Part]:
                 digest.update(data)  # noqa: B023 - used within its own round only
                 length += len(data)
 
-            for _ in islice(_lines(content, limits.line, seen), rows):
+            for _ in islice(lines_of(content, limits.line, seen), rows):
                 size += 1
             if not size:
                 return
@@ -194,78 +169,7 @@ def _parquet_parts(file: Place, columns: Columns, rows: int) -> Iterator[_Part]:
         yield begin + 1, min(rows, total - begin), 0, f"{whole}:{begin}"
 
 
-def rows_of(shard: Shard, columns: Columns, limits: Limits) -> Iterator[Asked | Rejected]:
-    """The rows of a shard, in order; empty lines are no rows.
-
-    Raises:
-        DataError: the file cannot be read, or is not what it was when it was cut.
-    """
-    parquet = shard.url.lower().endswith(".parquet")
-    read = _parquet_rows(shard, columns) if parquet else _jsonl_rows(shard, limits)
-    for row, record in read:
-        if isinstance(record, Rejected):
-            yield record
-            continue
-        id = ""
-        try:
-            id = _id(record, columns.id, f"{shard.file}:{row}")
-            yield _asked(record, row, id, columns, limits)
-        except DataError as error:
-            yield Rejected(row, printable(id), str(error))
-
-
-def _id(record: Mapping[str, Any], column: str | None, otherwise: str) -> str:
-    given = record.get(column or "id")
-    if given is None or given == "":
-        if column is not None:
-            raise DataError(f"has no '{column}'")
-        return otherwise
-    if isinstance(given, bool) or not isinstance(given, str | int):
-        raise DataError(f"'{column or 'id'}' must be a text, not {kind_of(given)}")
-    return str(given)
-
-
-def _asked(record: Mapping[str, Any], row: int, id: str, columns: Columns, limits: Limits) -> Asked:
-    question, context = text_of(record, columns.question), text_of(record, columns.context)
-    checks = (
-        ("id", id, None),
-        (columns.question, question, limits.question),
-        (columns.context, context, limits.text),
-    )
-    for name, text, longest in checks:
-        if not text.strip():
-            raise DataError(f"'{name}' is empty")
-        if longest is not None and len(text) > longest:
-            raise DataError(f"'{name}' has {len(text):,} characters, more than {longest:,}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"'{name}' has half a surrogate pair at character {error.start}"
-            ) from error
-    return Asked(row, id, question, context, {key: record.get(key) for key in columns.keep})
-
-
-_Records = Iterator[tuple[int, Mapping[str, Any] | Rejected]]
-
-
-def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
-    digest = hashlib.sha256()
-    with Place(shard.url).reading() as file:
-        file.seek(shard.offset)
-        lines = islice(_lines(file, limits.line, digest.update), shard.rows)
-        for row, line in enumerate(lines, start=shard.first):
-            if line is None:
-                yield row, Rejected(row, "", f"the line has more than {limits.line:,} bytes")
-                continue
-            line = line.removeprefix(_BOM) if row == 1 else line
-            if line.strip():
-                yield row, _parsed(row, line)
-    if digest.hexdigest() != shard.sha256:
-        raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")
-
-
-def _lines(
+def lines_of(
     file: IO[bytes], longest: int, seen: Callable[[bytes], object]
 ) -> Iterator[bytes | None]:
     """Lines with their ends; None for one that is longer, of which no more is held than that.
@@ -286,58 +190,6 @@ def _lines(
         yield None
 
 
-def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
-    try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        return Rejected(row, "", f"byte 0x{line[error.start]:02x} of the line is not UTF-8")
-    except RecursionError:
-        return Rejected(row, "", "the line is nested too deeply")
-    except json.JSONDecodeError as error:
-        reason = error.msg.removesuffix(" at")
-        return Rejected(row, "", f"the line is not JSON: {reason} at column {error.colno}")
-    except ValueError as error:  # NaN, or a number of thousands of digits
-        return Rejected(row, "", f"the line is not JSON that can be read: {error}")
-    if isinstance(value, dict):
-        return value
-    return Rejected(row, "", f"a line must be an object, not {kind_of(value)}")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}")
-
-
-def _parquet_rows(shard: Shard, columns: Columns) -> _Records:
-    with parquet_file(Place(shard.url)) as parquet:
-        groups, skip = _row_groups(parquet.metadata, shard)
-        names = {columns.question, columns.context, *columns.keep, columns.id or "id"}
-        present = [name for name in parquet.schema_arrow.names if name in names]
-        batches = parquet.iter_batches(_PARQUET_ROWS, row_groups=groups, columns=present)
-        row, left = shard.first, shard.rows
-        for batch in batches:
-            rows = batch.slice(skip, left)
-            skip = max(0, skip - len(batch))
-            left -= len(rows)
-            for record in rows.to_pylist():
-                yield row, record
-                row += 1
-            if not left:
-                return
-    raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")
-
-
-def _row_groups(metadata: Any, shard: Shard) -> tuple[list[int], int]:
-    """The row groups that a shard lies in, and the rows to skip in the first of them."""
-    begin, groups, skip = 0, [], 0
-    for group in range(metadata.num_row_groups):
-        end = begin + metadata.row_group(group).num_rows
-        if begin < shard.first - 1 + shard.rows and shard.first - 1 < end:
-            skip = skip if groups else shard.first - 1 - begin
-            groups.append(group)
-        begin = end
-    return groups, skip
-
-
 @contextmanager
 def parquet_file(file: Place) -> Iterator[Any]:
     """A Parquet file of which no more is held than what is read."""
@@ -345,11 +197,11 @@ def parquet_file(file: Place) -> Iterator[Any]:
     import pyarrow.parquet
 
     try:
-        with file.reading() as content:
-            with pyarrow.parquet.ParquetFile(
-                content, pre_buffer=False, buffer_size=2**20
-            ) as parquet:
-                yield parquet
+        with (
+            file.reading() as content,
+            pyarrow.parquet.ParquetFile(content, pre_buffer=False, buffer_size=2**20) as parquet,
+        ):
+            yield parquet
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error

@@ -115,10 +115,14 @@ class Place:
         Raises:
             DataError: it cannot be read, or what is read is damaged.
         """
-        with _named(self), fsspec.open(self.url, "rb", compression=self.compression) as file:
-            # fsspec's own files read line by line in Python.
-            with io.BufferedReader(cast(io.RawIOBase, file), _BUFFER) as buffered:
-                yield buffered
+        opened = fsspec.open(self.url, "rb", compression=self.compression)
+        # fsspec's own files read line by line in Python.
+        with (
+            _named(self),
+            opened as file,
+            io.BufferedReader(cast(io.RawIOBase, file), _BUFFER) as buffered,
+        ):
+            yield buffered
 
     def read(self) -> bytes:
         """All bytes of a small file.

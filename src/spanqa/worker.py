@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from spanqa.answer import Answer
+from spanqa.asked import Asked, Rejected, rows_of
 from spanqa.errors import ModelError, SpanQAError
 from spanqa.job import Job, Output, Report, model_sha256
 from spanqa.reader import LOOK_AHEAD, LOOK_AHEAD_CHARACTERS, Reader
 from spanqa.records import dump
-from spanqa.shards import Asked, Columns, Rejected, Shard, parquet_file, rows_of
+from spanqa.shards import Columns, Shard, parquet_file
 from spanqa.shipped import folder_of
 from spanqa.storage import Place
 
