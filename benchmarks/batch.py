@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -152,7 +153,7 @@ def two_nodes() -> Iterator[tuple[Cluster, Any]]:
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     second = cluster.add_node(num_cpus=1)
-    ray.init(cluster.address, log_to_driver=False, logging_level="warning")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield cluster, second
     finally:
@@ -169,7 +170,8 @@ def problems_with(folder: Path, source: Path, model: str) -> list[str]:
     with source.open(encoding="utf-8") as file:
         for n, line in enumerate(file):
             row = json.loads(line)
-            given = next(rejected if row["question"] is None else answers, {"id": "nothing"})
+            nothing: dict[str, Any] = {"id": "nothing", "row": n + 1}
+            given = next(rejected if row["question"] is None else answers, nothing)
             if given["id"] != row["id"] or given["row"] != n + 1:
                 found.append(f"row {row['id']}: {given['id']} stands in its place")
                 return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -36,7 +37,7 @@ def nodes() -> Iterator[Cluster]:
     """A cluster whose first node has one core; the driver is connected to it."""
     quiet = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=quiet)
-    ray.init(cluster.address, log_to_driver=False, logging_level="warning")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.WARNING)
     yield cluster
     ray.shutdown()
     cluster.shutdown()

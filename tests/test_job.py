@@ -54,10 +54,10 @@ def test_the_same_job_goes_on(output: Output) -> None:
         ({"top_k": 3}, "top_k 1, not 3"),
         ({"backend": "auto"}, "backend torch, not auto"),
         ({"batch_size": 4}, "batch_size 8, not 4"),
-        ({"min_precision": 0.9}, "min_precision None, not 0.9"),
+        ({"min_precision": 0.9}, "min_precision nothing, not 0.9"),
         ({"shard_rows": 20}, "shard_rows 10, not 20"),
-        ({"limits": Limits(2_000, 10)}, "limits question=2000 text=1000000, not question=2000 te"),
-        ({"columns": Columns()}, "columns question=question context=context id=None keep=['lang']"),
+        ({"limits": Limits(2_000, 10)}, "limits.text 1000000, not 10"),
+        ({"columns": Columns()}, "columns.keep lang, not nothing"),
     ],
 )
 def test_other_settings_are_refused_in_one_sentence(

@@ -57,8 +57,16 @@ def job_over(path: Path, size: int = 100, **settings: Any) -> tuple[Job, Corpus,
     columns = Columns(keep=settings.pop("keep", ()))
     limits = Limits(1_000, 100_000)
     corpus = corpus_of(str(path), columns, limits, size)
-    settings = {"backend": "torch", "batch_size": 8, "min_precision": None, "top_k": 1} | settings
-    job = Job("m", shard_rows=size, columns=columns, limits=limits, kind=corpus.kind, **settings)
+    defaults: dict[str, Any] = {"backend": "torch", "batch_size": 8, "min_precision": None}
+    job = Job(
+        "m",
+        top_k=settings.pop("top_k", 1),
+        shard_rows=size,
+        columns=columns,
+        limits=limits,
+        kind=corpus.kind,
+        **defaults,
+    )
     output = Output(Place.of(str(path.parent / "out")), corpus.kind)
     output.begin(job)
     return job, corpus, output

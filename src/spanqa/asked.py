@@ -117,7 +117,7 @@ def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
 
 def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(line.rstrip().decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         return Rejected(row, "", f"byte 0x{line[error.start]:02x} of the line is not UTF-8")
     except RecursionError:

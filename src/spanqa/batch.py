@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from spanqa.errors import DataError, MissingExtraError, RecipeError
 from spanqa.job import Job, Output, Report, model_sha256
@@ -167,8 +168,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
 
     opened = not ray.is_initialized()
     if opened:
+        quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
         alone = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE}
-        quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
         try:
             ray.init(address or "local", **quiet, **({} if address else alone))
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -201,14 +202,15 @@ def _reports(
         )
         size = min(workers, len(shards))
         found = rows.map(
-            Worker,
+            Worker,  # type: ignore[arg-type]  # a class is meant to be given
             fn_constructor_args=(job, output),
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=1
             ),
             num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=TRIES,
+            # An actor is started again as often as need be; Ray Data's own default is to begin a
+            # task again for ever too, and one that kills its worker would never end.
+            ray_remote_args_fn=lambda: {"max_task_retries": TRIES},
         )
         for row in found.iter_rows():
             if row["error"]:

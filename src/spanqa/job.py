@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spanqa import __version__
 from spanqa.errors import DataError
@@ -53,8 +53,8 @@ class Job:
         """
         # Where the same model or input lies, and which version writes, makes no other answers.
         free = ("model", "input", "shards", "spanqa")
-        now = asdict(self)
-        for name, value in asdict(other).items():
+        now = dict(_flat(asdict(self)))
+        for name, value in _flat(asdict(other)):
             if name in free or value == now[name]:
                 continue
             what = _FILES.get(name, f"{name} {_shown(value)}, not {_shown(now[name])}")
@@ -68,10 +68,18 @@ _FILES = {"model_sha256": "another model", "input_sha256": "another input"}
 """What is not shown by its value."""
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{name}={each}" for name, each in value.items())
-    return str(value)
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == ():
+        return "nothing"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
