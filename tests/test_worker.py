@@ -138,7 +138,17 @@ def test_a_model_that_answers_nothing_stops_the_job(reader: Failing, tmp_path: P
     reader.stopped = True
     with pytest.raises(ModelError, match="the model: answers nothing any more"):
         answer_shard(reader, job, corpus.shards[0], output)
-    assert [place.name for place in output.place.files()] == ["job.json"]
+    assert output.report(0) is None and not output.answers(0).exists()
+
+
+def test_rows_that_end_their_worker_do_not_go_on_for_ever(reader: Failing, tmp_path: Path) -> None:
+    job, corpus, output = job_over(write(tmp_path / "a.jsonl", [QUESTION, QUESTION]))
+    for number in range(1, worker.TRIES + 1):
+        assert output.tried(0) == number
+    with pytest.raises(DataError, match=r"a\.jsonl: rows 1 to 2 ended their worker 5 times"):
+        answer_shard(reader, job, corpus.shards[0], output)
+    output.forget_tries()
+    assert answer_shard(reader, job, corpus.shards[0], output).answered == 2
 
 
 def test_groups_are_bounded_by_rows_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:

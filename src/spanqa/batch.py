@@ -26,8 +26,6 @@ from spanqa.worker import Worker, load, local_folder
 
 STORE = 100 * 2**20
 """Bytes for Ray's object store on this machine; what passes through are lines of some bytes."""
-TRIES = 3
-"""Times that a shard is begun again where a worker or its machine died."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,7 @@ def answer_corpus(
     folder = Output(Place.of(output), job.kind)
     _require_apart(source, folder.place)
     folder.begin(job)
+    folder.forget_tries()
     totals = Totals(len(corpus.shards), 0, 0, 0)
     done = set()
     for report in folder.finished():
@@ -114,6 +113,7 @@ def answer_corpus(
         totals = totals.plus(report)
         say(totals)
     folder.place.remove_unfinished()
+    folder.forget_tries()
     return totals
 
 
@@ -208,9 +208,6 @@ def _reports(
                 min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=1
             ),
             num_cpus=1,
-            # An actor is started again as often as need be; Ray Data's own default is to begin a
-            # task again for ever too, and one that kills its worker would never end.
-            ray_remote_args_fn=lambda: {"max_task_retries": TRIES},
         )
         for row in found.iter_rows():
             if row["error"]:

@@ -125,7 +125,7 @@ class Output:
             return
         if self.place.files():
             raise DataError(f"{self.place}: holds other files; name an empty folder or a new one")
-        for name in ("answers", "rejected", "done"):
+        for name in ("answers", "rejected", "done", "tries"):
             (self.place / name).make_folder()
         settings.write(dump(asdict(job), indent=1))
 
@@ -139,6 +139,22 @@ class Output:
         """That of a shard, if it is finished."""
         place = self.done(shard)
         return _load(Report, place) if place.exists() else None
+
+    def tried(self, shard: int) -> int:
+        """Count that a shard is begun; returns how often it was, this time included.
+
+        Ray begins again what was lost with a worker, for ever: somebody has to count.
+        """
+        place = self.place / "tries" / f"{shard:06}"
+        count = int(place.read()) + 1 if place.exists() else 1
+        place.write(str(count).encode())
+        return count
+
+    def forget_tries(self) -> None:
+        """Count from nothing."""
+        tries = self.place / "tries"
+        tries.remove_folder()
+        tries.make_folder()
 
     def finish(self, report: Report) -> None:
         """Count a shard as finished."""

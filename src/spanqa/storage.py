@@ -100,6 +100,13 @@ class Place:
         with _named(self):
             system.makedirs(path, exist_ok=True)
 
+    def remove_folder(self) -> None:
+        """Remove the folder and all in it, if there is one."""
+        system, path = self._system()
+        with _named(self, "removed"):
+            if system.exists(path):
+                system.rm(path, recursive=True)
+
     def remove_unfinished(self) -> None:
         """Remove what processes left behind that were killed while they wrote into this folder."""
         system, path = self._system()

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from spanqa.answer import Answer
 from spanqa.asked import Asked, Rejected, rows_of
-from spanqa.errors import ModelError, SpanQAError
+from spanqa.errors import DataError, ModelError, SpanQAError
 from spanqa.job import Job, Output, Report, model_sha256
 from spanqa.reader import LOOK_AHEAD, LOOK_AHEAD_CHARACTERS, Reader
 from spanqa.records import dump
@@ -26,6 +26,8 @@ from spanqa.storage import Place
 
 ROW_GROUP = 10_000
 """Rows of a Parquet file of answers that are written together."""
+TRIES = 5
+"""Times that a shard is begun where its worker or its machine dies."""
 _PROBE = ("Is the model well?", "The model is well.")
 
 
@@ -84,11 +86,17 @@ def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Repo
     """Answer a shard, unless that is done already.
 
     Raises:
-        DataError: its file was changed or cannot be read, or the answers cannot be written.
+        DataError: its file was changed or cannot be read, the answers cannot be written, or its
+            workers died too often.
         ModelError: the model answers nothing any more.
     """
     if done := output.report(shard.number):
         return done
+    if output.tried(shard.number) > TRIES:
+        raise DataError(
+            f"{shard.file}: rows {shard.first} to {shard.first + shard.rows - 1} ended their worker "
+            f"{TRIES} times (memory, most likely); see to it, and run the same command again"
+        )
     began, answered = time.perf_counter(), 0
     rejected: list[Rejected] = []
     rows = rows_of(shard, job.columns, job.limits)
