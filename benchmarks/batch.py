@@ -51,12 +51,12 @@ BAD = 100
 CHECKED = 200
 """Rows whose answers are compared with the Reader's own."""
 GROWTH_MIB = 64
-"""More memory than this between the first and the last third of a process's life is a leak."""
+"""More memory than this between the second and the last quarter of a process's life is a leak."""
 WORKER, DRIVER = "worker", "driver"
 
 
 def random_model(folder: Path) -> Path:
-    """A two-layer BERT of hidden size 64 with random weights, and a real vocabulary."""
+    """A one-layer BERT of hidden size 32 with random weights, and a real vocabulary."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -64,10 +64,10 @@ def random_model(folder: Path) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        num_hidden_layers=2,
+        hidden_size=32,
+        num_hidden_layers=1,
         num_attention_heads=2,
-        intermediate_size=128,
+        intermediate_size=64,
     )
     BertModel(config).save_pretrained(folder / "encoder")
     tokenizer.save_pretrained(folder / "encoder")
@@ -125,7 +125,7 @@ class Memory:
         self.seen.setdefault((kind, process.pid), []).append(size)
 
     def grown(self) -> float:
-        """The most that any process grew between the first and the last third of its time."""
+        """The most that any process grew, once it was loaded."""
         return max(growth(sizes) for sizes in self.seen.values())
 
     def show(self) -> None:
@@ -140,10 +140,9 @@ class Memory:
 
 
 def growth(sizes: Sequence[float]) -> float:
-    """MiB between the medians of the first and the last third, the first ten seconds left out."""
-    settled = sizes[10:] or sizes
-    third = max(1, len(settled) // 3)
-    return float(np.median(settled[-third:]) - np.median(settled[:third]))
+    """MiB between the medians of the second and the last quarter; in the first it is loaded."""
+    quarter = max(1, len(sizes) // 4)
+    return float(np.median(sizes[-quarter:]) - np.median(sizes[quarter : 2 * quarter]))
 
 
 @contextmanager

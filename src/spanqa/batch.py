@@ -196,7 +196,7 @@ def _reports(
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items(
             [asdict(shard) for shard in shards], override_num_blocks=len(shards)
         )
@@ -205,7 +205,7 @@ def _reports(
             Worker,  # type: ignore[arg-type]  # a class is meant to be given
             fn_constructor_args=(job, output),
             compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=1
+                min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=2
             ),
             num_cpus=1,
         )

@@ -94,8 +94,8 @@ def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Repo
         return done
     if output.tried(shard.number) > TRIES:
         raise DataError(
-            f"{shard.file}: rows {shard.first} to {shard.first + shard.rows - 1} ended their worker "
-            f"{TRIES} times (memory, most likely); see to it, and run the same command again"
+            f"{shard.file}: rows {shard.first} to {shard.first + shard.rows - 1} ended their "
+            f"worker {TRIES} times (memory, most likely); see to it, and run the same command again"
         )
     began, answered = time.perf_counter(), 0
     rejected: list[Rejected] = []
