@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ BAD = 100
 CHECKED = 200
 """Rows whose answers are compared with the Reader's own."""
 GROWTH_MIB = 64
-"""More memory than this between the second and the last quarter of a process's life is a leak."""
+"""More memory than this in the second half of the time than in the first is a leak."""
 WORKER, DRIVER = "worker", "driver"
 
 
@@ -98,6 +98,8 @@ class Memory:
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, int], list[float]] = {}
+        self.highest: dict[str, list[float]] = {DRIVER: [], WORKER: []}
+        """Of all processes of a kind, once a second."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -112,21 +114,28 @@ class Memory:
     def _watch(self) -> None:
         me = psutil.Process()
         while not self._stop.wait(1.0):
-            self._note(DRIVER, me)
-            for process in psutil.process_iter(["name", "cmdline"]):
-                if "MapWorker" in " ".join(process.info["cmdline"] or ()):
-                    self._note(WORKER, process)
+            self._note(DRIVER, [me])
+            workers = psutil.process_iter(["cmdline"])
+            self._note(WORKER, [p for p in workers if "MapWorker" in str(p.info["cmdline"])])
 
-    def _note(self, kind: str, process: psutil.Process) -> None:
-        try:
-            size = process.memory_info().rss / 2**20
-        except psutil.NoSuchProcess:
-            return
-        self.seen.setdefault((kind, process.pid), []).append(size)
+    def _note(self, kind: str, processes: Sequence[psutil.Process]) -> None:
+        sizes = []
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                sizes.append(process.memory_info().rss / 2**20)
+                self.seen.setdefault((kind, process.pid), []).append(sizes[-1])
+        if sizes:
+            self.highest[kind].append(max(sizes))
 
     def grown(self) -> float:
-        """The most that any process grew, once it was loaded."""
-        return max(growth(sizes) for sizes in self.seen.values())
+        """MiB by which a process was larger in the second half of the time than any in the first.
+
+        Workers come and go, and grow while they load the model.
+        """
+        return max(
+            max(sizes[len(sizes) // 2 :]) - max(sizes[: len(sizes) // 2])
+            for sizes in self.highest.values()
+        )
 
     def show(self) -> None:
         """One line for every process."""
@@ -137,12 +146,6 @@ class Memory:
             print(
                 f"  {kind} {pid}, {len(sizes)} s: {max(sizes):.0f} MiB at most; by tenths {tenths}"
             )
-
-
-def growth(sizes: Sequence[float]) -> float:
-    """MiB between the medians of the second and the last quarter; in the first it is loaded."""
-    quarter = max(1, len(sizes) // 4)
-    return float(np.median(sizes[-quarter:]) - np.median(sizes[quarter : 2 * quarter]))
 
 
 @contextmanager
@@ -230,9 +233,8 @@ def nodes(rows: int) -> list[str]:
         if memory.grown() > GROWTH_MIB:
             found.append(f"memory grew by {memory.grown():.0f} MiB")
         if not found:
-            print(
-                f"  every row once and in order; memory grew by {memory.grown():+.1f} MiB at most"
-            )
+            grown = f"memory {memory.grown():+.0f} MiB in the second half"
+            print(f"  every row once and in order; {grown}")
         return found
 
 

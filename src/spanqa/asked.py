@@ -167,7 +167,8 @@ def _unpacked(batch: Any, row: int) -> Mapping[str, Any] | Rejected:
 
 def _row_groups(metadata: Any, shard: Shard) -> tuple[list[int], int]:
     """The row groups that a shard lies in, and the rows to skip in the first of them."""
-    begin, groups, skip = 0, [], 0
+    groups: list[int] = []
+    begin = skip = 0
     for group in range(metadata.num_row_groups):
         end = begin + metadata.row_group(group).num_rows
         if begin < shard.first - 1 + shard.rows and shard.first - 1 < end:

@@ -169,7 +169,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[int]:
     opened = not ray.is_initialized()
     if opened:
         quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-        alone = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE}
+        alone: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
+        alone["object_store_memory"] = STORE
         try:
             ray.init(address or "local", **quiet, **({} if address else alone))
         except (ConnectionError, ValueError, RuntimeError) as error:
