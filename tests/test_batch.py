@@ -60,10 +60,15 @@ def corpus(path: Path, rows: int) -> Path:
 
 def found(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """All answers and all rejected rows, in the order of the files."""
-    return tuple(
-        [json.loads(line) for path in sorted((folder / name).iterdir()) for line in path.open()]
+    answered, rejected = (
+        [
+            json.loads(line)
+            for path in sorted((folder / name).iterdir())
+            for line in path.read_bytes().splitlines()
+        ]
         for name in ("answers", "rejected")
-    )  # type: ignore[return-value]
+    )
+    return answered, rejected
 
 
 def require_every_row_once(folder: Path, rows: int) -> None:
@@ -127,7 +132,7 @@ def test_urls_and_compressed_files(nodes: Cluster, tiny_model_folder: Path, tmp_
 def test_a_killed_node_loses_no_row(
     nodes: Cluster, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    rows = 400
+    rows = 100
     second = nodes.add_node(num_cpus=1)
     path = corpus(tmp_path / "a.jsonl", rows)
 
@@ -138,7 +143,7 @@ def test_a_killed_node_loses_no_row(
     totals = answer_corpus(
         str(tiny_model_folder), str(path), str(tmp_path / "out"), SMALL, say=kill
     )
-    assert totals == Totals(80, 80, rows - rows // 10, rows // 10)
+    assert totals == Totals(20, 20, rows - rows // 10, rows // 10)
     assert second not in nodes.list_all_nodes()
     require_every_row_once(tmp_path / "out", rows)
 
@@ -146,7 +151,7 @@ def test_a_killed_node_loses_no_row(
 def test_a_job_that_was_killed_goes_on(
     nodes: Cluster, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = 600
+    rows = 200
     corpus(tmp_path / "a.jsonl", rows)
     out = tmp_path / "out"
     words = ["batch", str(tiny_model_folder), str(tmp_path / "a.jsonl"), str(out)]
@@ -157,17 +162,17 @@ def test_a_job_that_was_killed_goes_on(
     assert process.stderr is not None
     with process.stderr:
         for line in process.stderr:
-            if line.startswith("2 of 120 shards"):
+            if line.startswith("2 of 40 shards"):
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.wait() == -signal.SIGKILL
     done = [path.name.split(".")[0] for path in sorted((out / "done").iterdir())]
-    assert 2 <= len(done) < 120
+    assert 2 <= len(done) < 40
     before = {n: (out / "answers" / f"{n}.jsonl").stat() for n in done}
     assert main(words) == 0
     shown = capsys.readouterr()
-    assert shown.out == f"{out}\n"
-    assert "120 of 120 shards: 540 rows answered, 60 rejected\nspanqa: 60 rows" in shown.err
+    assert shown.out.endswith(f"{out}\n")  # Ray says there what became of the node before
+    assert "40 of 40 shards: 180 rows answered, 20 rejected\nspanqa: 20 rows" in shown.err
     require_every_row_once(out, rows)
     for n, stat in before.items():
         now = (out / "answers" / f"{n}.jsonl").stat()
