@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spanqa import decoding
 from spanqa.data import Example
 from spanqa.decoding import Prediction, WindowScores, decode, decode_all
 from spanqa.recipe import WindowRecipe
@@ -100,6 +101,23 @@ def test_n_best_is_that_of_the_enumeration(asked: Asked, n_best: int, temperatur
     )
     assert prediction.null_probability == pytest.approx(null)
     assert prediction.null_odds == (-odds[expected[0]] if expected else math.inf)
+
+
+@few
+@given(asked(), st.integers(1, 6), st.integers(1, 4))
+def test_blocks_of_a_long_text_make_no_difference(asked: Asked, n_best: int, block: int) -> None:
+    whole = asked.decode(n_best)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "BLOCK", block)
+        found = asked.decode(n_best)
+    assert [replace(span, probability=0) for span in found.spans] == [
+        replace(span, probability=0) for span in whole.spans
+    ]
+    assert [s.probability for s in found.spans] == pytest.approx(
+        [s.probability for s in whole.spans]
+    )
+    assert found.null_probability == pytest.approx(whole.null_probability)
+    assert found.null_odds == whole.null_odds
 
 
 @few

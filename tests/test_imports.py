@@ -17,6 +17,7 @@ WITHOUT_TORCH = (
     "spanqa.data",
     "spanqa.decoding",
     "spanqa.errors",
+    "spanqa.job",
     "spanqa.metrics",
     "spanqa.recipe",
     "spanqa.report",

@@ -11,7 +11,7 @@ from cyclopts.config import Dict
 from cyclopts.types import PositiveInt
 
 from spanqa.recipe import Recipe, find_recipe
-from spanqa.settings import ServerSettings
+from spanqa.settings import BatchSettings, ServerSettings
 
 _VALUES = Group(
     "Values of the recipe",
@@ -31,6 +31,12 @@ DEFAULT_SETTINGS = ServerSettings()
 Settings = Annotated[
     ServerSettings,
     Parameter(name="*", consume_multiple=True, group=Group("Settings of the server", sort_key=10)),
+]
+
+DEFAULT_BATCH = BatchSettings()
+Batch = Annotated[
+    BatchSettings,
+    Parameter(name="*", consume_multiple=True, group=Group("Rows and workers", sort_key=10)),
 ]
 
 

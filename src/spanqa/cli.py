@@ -17,7 +17,7 @@ from spanqa.errors import SpanQAError
 
 __all__ = ["app", "main"]
 
-_RESUMABLE = ("compare", "train")
+_RESUMABLE = ("batch", "compare", "train")
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """Leaves out what transformers says of every loading and saving; what is set already stays."""
 

@@ -16,9 +16,11 @@ from cyclopts.types import PositiveInt
 from spanqa import __version__
 from spanqa.arguments import (
     AS_TRAINED,
+    DEFAULT_BATCH,
     DEFAULT_SETTINGS,
     DEFAULTS,
     AsJson,
+    Batch,
     MaybeOutput,
     Output,
     Reading,
@@ -310,6 +312,40 @@ def serve(
         return Reader.from_pretrained(model, **vars(reading))
 
     server.serve(load, settings, lambda address: print(f"{model} answers at {address}", flush=True))
+
+
+@app.command
+def batch(
+    model: str,
+    input: str,
+    output: str,
+    /,
+    *,
+    reading: Reading = AS_TRAINED,
+    settings: Batch = DEFAULT_BATCH,
+) -> None:
+    """Answer a corpus: every row with a question and a text; needs the `ray` extra.
+
+    Rows that cannot be answered go to a file with the reason. Running the same command again goes
+    on where it was.
+
+    Args:
+        model: Folder or hub id of a checkpoint; `default` for the reader that comes with spanqa.
+        input: A JSONL or Parquet file, a folder of such files, or a pattern such as
+            `questions/*.jsonl.gz`; a path, or a URL that fsspec knows.
+        output: Folder of the answers; a path or a URL.
+        reading: How the model answers.
+        settings: Where things stand in a row, what is answered, and who does it.
+    """
+    from spanqa import console
+    from spanqa.batch import answer_corpus
+
+    totals = answer_corpus(
+        model, input, output, settings, say=console.print_progress, **vars(reading)
+    )
+    if totals.rejected:
+        console.complain(f"{totals.rejected:,} rows were rejected; {output}/rejected says why")
+    console.print_paths([output])
 
 
 @app.command

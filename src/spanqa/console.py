@@ -18,6 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from spanqa.answer import Answer
+    from spanqa.batch import Totals
     from spanqa.check import Findings, Lengths
     from spanqa.manifest import Manifest
     from spanqa.reliability import Reliability
@@ -193,6 +194,18 @@ def _print_lengths(lengths: Lengths) -> None:
 def print_backend(name: str) -> None:
     """Say on standard error what runs the model."""
     print(f"backend: {name}", file=sys.stderr)
+
+
+def print_progress(totals: Totals) -> None:
+    """Say on standard error how far a batch is, a hundred times at most."""
+    every = -(-totals.shards // 100)
+    if totals.done % every == 0 or totals.done == totals.shards:
+        print(
+            f"{totals.done:,} of {totals.shards:,} shards: {totals.answered:,} rows answered, "
+            f"{totals.rejected:,} rejected",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def print_trials(manifest: Manifest) -> None:

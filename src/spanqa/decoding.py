@@ -28,6 +28,8 @@ import numpy as np
 
 from spanqa.windows import Floats, Ints, TokenizedText, Windows
 
+BLOCK = 2**13
+"""Tokens of a long text whose spans are scored together."""
 LEAST = np.finfo(np.float32).min
 """Below every score there is, and above that of a span that may not be."""
 
@@ -104,35 +106,54 @@ def best_spans(start: Floats, end: Floats, unit: Floats) -> tuple[Floats, Ints, 
     return best.take(cell), first, last
 
 
-def span_odds(text: TokenizedText, windows: Sequence[WindowScores], longest: int) -> Floats:
-    """(N, K) log-odds of the spans of tokens i .. i + k; -inf where none may be."""
+def span_odds(
+    text: TokenizedText,
+    windows: Sequence[WindowScores],
+    longest: int,
+    begin: int = 0,
+    end: int | None = None,
+) -> Floats:
+    """(N, K) log-odds of the spans of tokens i .. i + k; -inf where none may be.
+
+    Args:
+        text: all tokens.
+        windows: scores of its windows, in any order.
+        longest: K, tokens in the longest span.
+        begin: first token at which a span starts,
+        end: and behind the last; N rows in all.
+    """
     tokens = len(text.ids)
     if not tokens:
         return np.empty((0, 1), np.float32)
-    longest = min(longest, tokens)
-    never_starts, never_ends = text.closed
-    if len(windows) == 1 and len(windows[0].start) == tokens:  # most texts are one window
-        return _band(windows[0], never_starts, never_ends, longest)
-    bands = [_band(window, never_starts, never_ends, longest) for window in windows]
-    odds = np.full((tokens, longest), -np.inf, np.float32)
-    for window, band in zip(windows, bands, strict=True):
-        seen = odds[window.begin : window.begin + len(band)]
+    longest, end = min(longest, tokens), tokens if end is None else end
+    seeing = [w for w in windows if w.begin < end and begin < w.begin + len(w.start)]
+    bands = [_band(window, text.closed, longest, begin, end) for window in seeing]
+    if len(bands) == 1 and len(bands[0]) == end - begin:  # most texts are one window
+        return bands[0]
+    odds = np.full((end - begin, longest), -np.inf, np.float32)
+    for window, band in zip(seeing, bands, strict=True):
+        first = max(0, window.begin - begin)
+        seen = odds[first : first + len(band)]
         np.maximum(seen, band, out=seen)
     return odds
 
 
-def _band(window: WindowScores, never_starts: Floats, never_ends: Floats, longest: int) -> Floats:
-    """(C, K) log-odds of the spans that a window sees."""
-    size = len(window.start)
-    part = slice(window.begin, window.begin + size)
-    padded = np.empty(size + longest - 1, np.float32)
+def _band(
+    window: WindowScores, closed: tuple[Floats, Floats], longest: int, begin: int, end: int
+) -> Floats:
+    """(C, K) log-odds of the spans that a window sees, of those that start at begin .. end - 1."""
+    first, last = max(begin, window.begin), min(end, window.begin + len(window.start))
+    size = min(last + longest - 1, window.begin + len(window.start)) - first
+    starts = slice(first - window.begin, last - window.begin)
+    ends_at = slice(starts.start, starts.start + size)
+    padded = np.empty(last - first + longest - 1, np.float32)
     padded[size:] = -np.inf
-    np.add(window.end, never_ends[part], out=padded[:size])
+    np.add(window.end[ends_at], closed[1][first : first + size], out=padded[:size])
     # Row i is padded[i : i + K]; sliding_window_view would take longer than the sums.
-    ends = np.ndarray((size, longest), np.float32, padded, strides=(4, 4))
-    starts = window.start + never_starts[part]
-    starts -= window.null
-    band: Floats = starts[:, None] + ends
+    ends = np.ndarray((last - first, longest), np.float32, padded, strides=(4, 4))
+    begins = window.start[starts] + closed[0][first:last]
+    begins -= window.null
+    band: Floats = begins[:, None] + ends
     if window.unit:
         band[:, 0] += window.unit
     return band
@@ -169,13 +190,8 @@ def decode(
         n_best: number of spans wanted.
         temperature: divides the log-odds before they become probabilities; keeps the order.
     """
-    odds = span_odds(text, windows, max_answer_length)
-    log_z = log_partition(odds, temperature)
-    flat = odds.ravel()
-    cells = _best_cells(flat, n_best)
-    scores = flat[cells].astype(np.float64)
-    first = cells // odds.shape[1]
-    last = cells - first * (odds.shape[1] - 1)  # first + (cell - first * K)
+    first, last, odds, log_z = _best(text, windows, max_answer_length, n_best, temperature)
+    scores = odds.astype(np.float64)
     starts, ends = text.starts[first].tolist(), text.ends[last].tolist()
     texts = [context[start:end] for start, end in zip(starts, ends, strict=True)]
     chances = np.exp(scores / temperature - log_z).tolist()
@@ -183,6 +199,43 @@ def decode(
     spans = tuple(map(Span, texts, starts, ends, scores.tolist(), chances, seen))
     null_odds = -spans[0].odds if spans else math.inf
     return Prediction(id, spans, null_odds, math.exp(-log_z))
+
+
+def _best(
+    text: TokenizedText,
+    windows: Sequence[WindowScores],
+    longest: int,
+    n_best: int,
+    temperature: float,
+) -> tuple[Ints, Ints, Floats, float]:
+    """First and last tokens and odds of the n best spans, best first, and the log-partition.
+
+    A long text is decoded a block of tokens at a time: its N x K odds are never held together.
+    """
+    if len(text.ids) <= BLOCK:
+        odds = span_odds(text, windows, longest)
+        return *_best_of(odds, n_best), log_partition(odds, temperature)
+    parts, partitions = [], []
+    for begin in range(0, len(text.ids), BLOCK):
+        odds = span_odds(text, windows, longest, begin, min(begin + BLOCK, len(text.ids)))
+        first, last, scores = _best_of(odds, n_best)
+        parts.append((begin + first, begin + last, scores))
+        partitions.append(log_partition(odds, temperature))
+    first, last, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+    best = np.argsort(-scores, kind="stable")[:n_best]
+    # Each is log(1 + its spans); together they are log(1 + all spans).
+    top = max(partitions)
+    ones = (len(partitions) - 1) * math.exp(-top)
+    log_z = top + math.log(sum(math.exp(each - top) for each in partitions) - ones)
+    return first[best], last[best], scores[best], log_z
+
+
+def _best_of(odds: Floats, n_best: int) -> tuple[Ints, Ints, Floats]:
+    """First and last tokens and odds of the n best of (N, K) spans, best first."""
+    flat = odds.ravel()
+    cells = _best_cells(flat, n_best)
+    first = cells // odds.shape[1]
+    return first, cells - first * (odds.shape[1] - 1), flat[cells]  # last: first + cell - first * K
 
 
 def _best_cells(flat: Floats, n_best: int) -> Ints:

@@ -1,4 +1,4 @@
-"""What a server may be told: one dataclass, whose field docs are the help of `spanqa serve`."""
+"""What a server and a batch may be told: dataclasses, whose field docs are the commands' help."""
 
 from __future__ import annotations
 
@@ -93,6 +93,41 @@ class ServerSettings(Section):
         if not _is_key(key):
             raise DataError(f"{self.api_key_file}: must hold one key, printable ASCII, no spaces")
         return key
+
+
+@dataclass(frozen=True)
+class BatchSettings(Section):
+    """Where things stand in a row, what is answered, and who does it."""
+
+    question_column: str = "question"
+    """Column, or key of a line's object, of the question."""
+    context_column: str = "context"
+    """That of the text."""
+    id_column: str | None = None
+    """That of the id, which every row must have then; `id` where there is one if left out."""
+    keep: tuple[str, ...] = ()
+    """Columns that go into the answers as they are."""
+    top_k: int = 1
+    """Answers to a row; "no answer" counts as one where it ranks."""
+    max_text_length: int = 5_000_000
+    """Most characters of a text; a row with a longer one is rejected."""
+    max_question_length: int = 2_000
+    """Most characters of a question."""
+    shard_rows: int = 1_000
+    """Rows answered and written together; what a job that is stopped may lose of each worker."""
+    workers: int | None = None
+    """Models that answer at the same time, each on one core; as many as there are cores if left
+    out."""
+    address: str | None = None
+    """Ray cluster to use, such as `auto` or `head:6379`; this machine alone if left out."""
+
+    def check(self) -> None:
+        """Ranges."""
+        self.named("question_column", "context_column", "id_column")
+        self.at_least(1, "top_k", "max_text_length", "max_question_length", "shard_rows", "workers")
+        own = ("id", "file", "row", "answers")
+        self.require("keep", not set(self.keep) & set(own), f"none of {', '.join(own)}")
+        self.require("keep", len(set(self.keep)) == len(self.keep), "each column once")
 
 
 def _is_key(key: str) -> bool:
