@@ -45,7 +45,7 @@ class ServerSettings(Section):
     """Most characters to be read for a request: its texts, counted once for every question."""
     max_top_k: int = 20
     """Most answers to a question."""
-    time_limit: float = 120
+    time_limit: float = 600
     """Seconds from a request's arrival to its answer."""
     grace: float = 30
     """Seconds that accepted requests may still take when the server is stopped."""
