@@ -30,7 +30,8 @@ ray, psutil = import_module("ray"), import_module("psutil")
 
 ROWS, SHARD_ROWS = 120, 5
 SHARDS = ROWS // SHARD_ROWS
-FAULT = "kill -9 at a random moment of batch answering"
+FAULT = "kill -9 at a random moment of batch answering, "
+ALONE, ON_RAY = FAULT + "shard by shard", FAULT + "command or worker on a Ray cluster"
 OUTCOME = "goes on, every row answered once, same bits"
 
 
@@ -86,7 +87,7 @@ def answers(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.fault(FAULT, OUTCOME)
+@pytest.mark.fault(ALONE, OUTCOME)
 @pytest.mark.parametrize("trial", range(14))
 def test_a_worker_that_is_killed(
     trial: int,
@@ -130,7 +131,7 @@ def cluster() -> Iterator[Any]:
     started.shutdown()
 
 
-@pytest.mark.fault(FAULT, OUTCOME)
+@pytest.mark.fault(ON_RAY, OUTCOME)
 @pytest.mark.parametrize("trial", range(3))
 def test_a_driver_that_is_killed(
     trial: int,
@@ -157,7 +158,7 @@ def test_a_driver_that_is_killed(
     assert answers(tmp_path / "out") == answers(undisturbed[0])
 
 
-@pytest.mark.fault(FAULT, OUTCOME)
+@pytest.mark.fault(ON_RAY, OUTCOME)
 @pytest.mark.parametrize("trial", range(3))
 def test_a_worker_of_ray_that_is_killed(
     trial: int,
