@@ -110,8 +110,8 @@ def test_blocks_of_a_long_text_make_no_difference(asked: Asked, n_best: int, blo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "BLOCK", block)
         found = asked.decode(n_best)
-    assert [replace(span, probability=0) for span in found.spans] == [
-        replace(span, probability=0) for span in whole.spans
+    assert [span._replace(probability=0) for span in found.spans] == [
+        span._replace(probability=0) for span in whole.spans
     ]
     assert [s.probability for s in found.spans] == pytest.approx(
         [s.probability for s in whole.spans]

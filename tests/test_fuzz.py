@@ -26,7 +26,7 @@ from spanqa.server import create_app
 from spanqa.settings import ServerSettings
 
 few = settings(
-    max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 WORDS = [word.encode() for word in DICTIONARY]
 

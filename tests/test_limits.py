@@ -336,11 +336,11 @@ def test_an_offset_beyond_all_bounds_is_kept_for_scoring_alone(
             dump(
                 ROW
                 | {
-                    "id": f"q{start % 7}{start < 0}",
+                    "id": f"q{n}",
                     "answers": [{"text": "1887", "answer_start": start}],
                 }
             )
-            for start in (10**300, -(10**300), 2**63, -(2**63))
+            for n, start in enumerate((10**300, -(10**300), 2**63, -(2**63)))
         )
     )
     with pytest.raises(DataError, match=r"answer_start 1000+… is outside the context of 53") as got:

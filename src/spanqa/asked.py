@@ -13,8 +13,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from spanqa.errors import DataError
-from spanqa.example import printable
-from spanqa.rows import kind_of, text_of
+from spanqa.rows import kind_of, printable, text_of
 from spanqa.shards import Columns, Limits, Shard, lines_of, parquet_file
 from spanqa.storage import Place
 

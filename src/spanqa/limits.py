@@ -14,8 +14,8 @@ from spanqa.errors import DataError
 MAX_WHOLE = 256 * 2**20
 """Bytes of a file that is read as a whole, such as SQuAD JSON (SQuAD 2.0 has 42 MB).
 
-As Python objects it takes two to six times its size where it holds texts, and 28 times, 7 GiB, at
-the worst: a list of empty objects.
+As Python objects it takes two to six times its size where it holds texts, and 25 times, 6.3 GiB,
+at the worst: a list of empty objects.
 """
 MAX_ROW = 32 * 2**20
 """Characters of one row of JSONL, CSV or Parquet: ten long novels, or three with all their letters
