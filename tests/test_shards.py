@@ -137,5 +137,5 @@ class Endless(io.RawIOBase):
 
 def test_a_gigabyte_line_is_passed_over() -> None:
     file = Endless()
-    assert list(lines_of(cast("IO[bytes]", file), 1000, lambda data: None)) == [None]  # type: ignore[arg-type]
+    assert list(lines_of(cast("IO[bytes]", file), 1000, lambda data: None)) == [None]
     assert file.left == 0
