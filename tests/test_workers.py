@@ -52,6 +52,7 @@ def test_runs_side_by_side_are_those_in_turn_bit_for_bit(
     said: list[str] = []
     blocked = tmp_path / "beside" / "runs" / "crf-seed7"
     blocked.parent.mkdir(parents=True)
+    (tmp_path / "beside" / "recipe.yaml").write_text(recipe.to_yaml())
     blocked.write_text("in the way of a folder")
     with pytest.raises(RunError, match="1 of 2 runs failed: crf-seed7; the same command tries"):
         compare(recipe, tmp_path / "beside", workers=2, say=said.append)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from spanqa import group
@@ -112,9 +113,13 @@ def train_one(recipe: Recipe, head: str, seed: int, output: Path, *, say: Say = 
         return Run.load(output)
 
 
-def _alone(output: Path) -> AbstractContextManager[None]:
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
     """Keep other processes off; those that train together with this one write nothing."""
-    return locked(output) if group.leads() else nullcontext()
+    group.join()
+    with ExitStack() as stack:
+        group.from_leader(lambda: stack.enter_context(locked(output)))
+        yield
 
 
 def _finished(run: Path) -> bool:
@@ -132,7 +137,6 @@ def claim(recipe: Recipe, output: Path) -> None:
         DataError: the folder holds another recipe's runs.
         RunError: a machine does not see the folder that the others write to.
     """
-    group.join()
     group.from_leader(lambda: _claim(recipe, output))
     see(recipe, output)
 
