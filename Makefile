@@ -1,6 +1,8 @@
 # Every target installs what it needs into .venv first, once per change of the two files it leans on.
 PYTHON ?= python3
 TEST_WORKERS ?= 2
+# Without byte code every process of a test would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Real data for the benchmarks; the tests look in the same place.
 SPANQA_DATA ?= ../shared/data
 FUZZ_SECONDS ?= 30
