@@ -37,10 +37,10 @@ demo: $(RUN_STAMP) ## train and compare three heads on the bundled sample, witho
 	$(BIN)/spanqa compare demo --output runs/demo
 
 test: $(STAMP) ## run the tests
-	$(PYTEST) --ignore tests/faults
+	$(PYTEST) --ignore tests/faults -m 'not cluster'
 
 faults: $(STAMP) ## kill, damage and starve the work, and see that nothing is lost
-	$(PYTEST) tests/faults
+	$(PYTEST) -m 'slow or cluster' tests/faults tests/test_batch.py
 
 check: $(STAMP) ## format, lint, types, generated documentation, known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -77,7 +77,7 @@ wheel: $(STAMP) ## build the source archive, and the wheel from it
 test-wheel: wheel ## run the tests against the built wheel
 	rm -rf build/wheel
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST) --ignore tests/faults
+	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST) --ignore tests/faults -m 'not cluster'
 
 clean: ## remove what was built, and caches; .venv and runs stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -32,6 +32,7 @@ from spanqa.section import keys_of
 
 COMMANDS = (
     "ask",
+    "batch",
     "calibrate",
     "check",
     "compare",
@@ -313,7 +314,7 @@ class _Raiser:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    def __call__(self, recipe: Recipe, output: Path) -> None:
+    def __call__(self, recipe: Recipe, output: Path, **_: object) -> None:
         raise self.error
 
 
@@ -618,7 +619,7 @@ def test_the_documented_help_is_the_present_one() -> None:
     assert [block[1].strip() for block in generate.BLOCK.findall(page)] == [
         "",
         *("compare", "train", "evaluate", "predict", "calibrate", "export", "ask", "serve"),
-        *("score", "check", "report"),
+        *("batch", "score", "check", "report"),
     ]
     assert generate.generated(page) == page
 

@@ -165,4 +165,4 @@ def test_the_fused_optimiser_steps_as_the_plain_one(
             loss.backward()
             optimizer.step()
         trained.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    torch.testing.assert_close(trained[0], trained[1], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(trained[0], trained[1], rtol=1e-4, atol=1e-5)  # a step is 1e-3

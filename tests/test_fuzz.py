@@ -128,7 +128,7 @@ class _Taken(Exception):
     """The command line was understood."""
 
 
-def _take(recipe: Recipe, output: Path) -> None:
+def _take(recipe: Recipe, output: Path, **_: object) -> None:
     raise _Taken
 
 

@@ -119,7 +119,7 @@ def test_a_run_records_its_curves_costs_and_provenance(whole: Path, recipe: Reci
     assert run.cost.peak_memory_mb > 50
     assert run.cost.head_parameters == 32 * 3 + 3 + 9
     assert run.environment["recipe"] == recipe.signature()
-    assert set(run.environment["data"]) == {"train", "eval"}
+    assert set(run.environment["data"]) == {"train", "calibration", "eval"}
     assert sorted(path.name for path in whole.iterdir() if path.is_dir()) == ["model"]
 
 

@@ -174,7 +174,7 @@ def make_head(name: str, hidden_size: int) -> SpanHead:
     Raises:
         ModelError: for a name that is not in `HEADS`.
     """
-    if name not in HEADS:
+    if name not in list(HEADS):  # whatever a damaged config.json holds
         raise ModelError(f"head {name!r} is not known; the heads are {', '.join(HEADS)}")
     return HEADS[name](hidden_size)
 

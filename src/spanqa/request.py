@@ -88,6 +88,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _questions(value: Any, limits: ServerSettings) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        raise Refusal(422, "question must be text or a list of texts, got an object")
     several = value if isinstance(value, list) else [value]
     _count("question", len(several), limits.max_questions, "max_questions")
     return tuple(
