@@ -128,15 +128,14 @@ def answer_alone() -> None:
 
 def serve(asked: dict[str, Any]) -> dict[str, Any]:
     """Fork, wait, and say how it ended."""
-    reading, writing = os.pipe()
+    report = os.memfd_create("report")  # not a pipe, whose writer may have to wait for its reader
     began = time.perf_counter()
     pid = os.fork()
     if pid == 0:
         try:
-            run(asked, writing)
+            run(asked, report)
         finally:
             os._exit(70)
-    os.close(writing)
     if asked.get("seconds"):
         handle = os.pidfd_open(pid)
         if not select.select([handle], [], [], asked["seconds"])[0]:
@@ -145,15 +144,17 @@ def serve(asked: dict[str, Any]) -> dict[str, Any]:
     if asked.get("fault") == "stop":
         _, code = os.waitpid(pid, os.WUNTRACED)
         assert os.WIFSTOPPED(code), "it ended before the event at which to stop"
-        os.close(reading)
+        os.close(report)
         return {"status": None, "pid": pid, "seconds": time.perf_counter() - began}
-    with os.fdopen(reading) as file:
-        content = file.read()  # to its end, which is that of the process
     _, code = os.waitpid(pid, 0)
     seconds = time.perf_counter() - began
-    said = json.loads(content or "{}")
+    status = os.waitstatus_to_exitcode(code)
+    os.lseek(report, 0, os.SEEK_SET)  # the process has moved the place that both share
+    with os.fdopen(report) as file:
+        content = file.read()
+    said = json.loads(content) if content and status >= 0 else {}
     warm_up(said.get("modules", ()))
-    status, names = os.waitstatus_to_exitcode(code), said.get("names", [])
+    names = said.get("names", [])
     return {"status": status, "pid": pid, "seconds": seconds, "names": names}
 
 
