@@ -54,7 +54,6 @@ def check(reader: Reader, question: str, context: str) -> int:
         found: Any = reader(question=question, context=context, top_k=8)
         for each in found if isinstance(found, list) else [found]:
             assert context[each["start"] : each["end"]] == each["answer"]
-            assert each["answer"] or len(answers) == 1  # "" where there is nothing to read
     return sum(answer.text != "" for answer in answers)
 
 
