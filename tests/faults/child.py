@@ -103,14 +103,20 @@ def run(asked: dict[str, Any], report: int) -> None:
     if asked.get("size"):
         if asked["fault"] == "kill":
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["size"], asked["size"]))
+        _limit_files(asked["size"])
     sys.addaudithook(events)
     status = main(asked["argv"])
     sys.stdout.flush()
+    _limit_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])  # the report is a file as well
     said = {"names": events.names, "modules": sorted(sys.modules)}
     with os.fdopen(report, "w") as file:
         json.dump(said, file)
     os._exit(status)
+
+
+def _limit_files(size: int) -> None:
+    """Let no file grow beyond so many bytes, for now."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def answer_alone() -> None:
