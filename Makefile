@@ -13,6 +13,7 @@ STAMP := .venv/.installed
 RUN_STAMP := .venv/.installed-to-run
 INSTALL := $(BIN)/python -m pip install --no-compile --constraint constraints.txt --editable
 PYTEST := $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+QUICK := --ignore tests/faults -m 'not cluster'
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test faults check audit fuzz peers bench docs wheel test-wheel clean
@@ -37,17 +38,16 @@ demo: $(RUN_STAMP) ## train and compare three heads on the bundled sample, witho
 	$(BIN)/spanqa compare demo --output runs/demo
 
 test: $(STAMP) ## run the tests
-	$(PYTEST) --ignore tests/faults -m 'not cluster'
+	$(PYTEST) $(QUICK)
 
 faults: $(STAMP) ## kill, damage and starve the work, and see that nothing is lost
 	$(PYTEST) -m 'slow or cluster' tests/faults tests/test_batch.py
 
-check: $(STAMP) ## format, lint, types, generated documentation, known vulnerabilities
+check: $(STAMP) audit ## format, lint, types, generated documentation, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python .ci/audit.py constraints.txt
 
 audit: $(STAMP) ## look the pinned versions up among known vulnerabilities
 	$(BIN)/python .ci/audit.py constraints.txt
@@ -77,7 +77,7 @@ wheel: $(STAMP) ## build the source archive, and the wheel from it
 test-wheel: wheel ## run the tests against the built wheel
 	rm -rf build/wheel
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST) --ignore tests/faults -m 'not cluster'
+	PYTHONPATH=$(CURDIR)/build/wheel SPANQA_EXPECT_PATH=$(CURDIR)/build/wheel $(PYTEST) $(QUICK)
 
 clean: ## remove what was built, and caches; .venv and runs stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,18 +25,18 @@ from spanqa.recipe import (
 PROCESS = """
 import json, os, signal, sys
 from pathlib import Path
-from spanqa import training
+from spanqa import batches, training
 from spanqa.cli import main
 
 rank, notes, die_at = os.environ.get("RANK", "0"), Path(sys.argv[1]), int(sys.argv[2])
 if rank != "0":
     os.umask(0)  # shows in its files who wrote them
-collate = training.Rows.collate
+collate = batches.Rows.collate
 def noted(self, rows):
     with (notes / f"rows-{rank}.jsonl").open("a") as file:
         file.write(json.dumps(list(rows)) + "\\n")
     return collate(self, rows)
-training.Rows.collate = noted
+batches.Rows.collate = noted
 step_end = training.Clock.on_step_end
 def on_step_end(self, args, state, control, **kwargs):
     step_end(self)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from spanqa.server import bind
+from spanqa.serving import bind
 
 
 @contextmanager

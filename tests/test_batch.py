@@ -22,7 +22,6 @@ import ray
 from conftest import CORPUS
 from ray.cluster_utils import Cluster
 
-from spanqa import batch
 from spanqa.batch import Totals, answer_corpus
 from spanqa.cli import main
 from spanqa.errors import DataError, MissingExtraError, ModelError, SpanQAError
@@ -225,6 +224,6 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(batch, "find_spec", lambda name: None)
+    monkeypatch.setattr("spanqa.cluster.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'spanqa\[ray\]'"):
         answer_corpus("default", str(tmp_path), str(tmp_path / "out"))

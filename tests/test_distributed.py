@@ -34,7 +34,7 @@ def alone(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = replace(recipe.training, batch_size=2 * recipe.training.batch_size)
     rows = folder / "rows.jsonl"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spanqa.training.Rows.collate", _noting(rows))
+        patch.setattr("spanqa.batches.Rows.collate", _noting(rows))
         train_one(
             replace(recipe, training=training), "crf", 7, folder / "run", say=lambda line: None
         )
@@ -42,7 +42,7 @@ def alone(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _noting(path: Path) -> object:
-    from spanqa.training import Rows
+    from spanqa.batches import Rows
 
     collate = Rows.collate
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,12 +59,10 @@ def test_the_older_folder_stays_where_the_new_one_fails(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_killed_while_a_folder_is_replaced(
-    renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, replace, done = tmp_path / "best", os.replace, iter(range(renames))
-    write_folder(folder, lambda path: _write(Path(path), "one"))
+@contextmanager
+def killed_after(renames: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ends the block at the next rename after so many, or at its end."""
+    replace, done = os.replace, iter(range(renames))
 
     def until_killed(source: Path, target: Path) -> None:
         if next(done, None) is None:
@@ -71,8 +71,18 @@ def test_killed_while_a_folder_is_replaced(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", until_killed)
-        write_folder(folder, lambda path: _write(Path(path), "two"))
+        yield
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_killed_while_a_folder_is_replaced(
+    renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "best"
+    write_folder(folder, lambda path: _write(Path(path), "one"))
+    with killed_after(renames, monkeypatch):
+        write_folder(folder, lambda path: _write(Path(path), "two"))
     assert folder.exists() == (renames != 1)
 
     def failing(path: str) -> None:
@@ -108,16 +118,17 @@ def test_a_damaged_seal_is_damage(sealed: Path) -> None:
 def test_files_beside_and_folders_within_are_not_sealed(sealed: Path) -> None:
     (sealed / "README.md").write_text("mine")
     (sealed / "exports").mkdir()
-    verify(sealed)
+    assert damage(sealed) is None
     seal(sealed)
     shutil.rmtree(sealed / "exports")
-    verify(sealed)
+    assert damage(sealed) is None
 
 
 def test_no_seal_no_complaint(tmp_path: Path) -> None:
     _write(tmp_path / "model", "one")
-    verify(tmp_path / "model")
-    verify(tmp_path / "nowhere")
+    for folder in (tmp_path / "model", tmp_path / "nowhere"):
+        verify(folder)
+        assert damage(folder) is None
 
 
 @pytest.mark.parametrize("renames", range(4))
@@ -125,17 +136,8 @@ def test_a_file_of_a_sealed_folder_is_replaced(
     renames: int, sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whenever it is killed, the folder is whole, with the old file or the new one."""
-    replace, done = os.replace, iter(range(renames))
-
-    def until_killed(source: Path, target: Path) -> None:
-        if next(done, None) is None:
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", until_killed)
+    with killed_after(renames, monkeypatch):
         replace_file(sealed / "file", b"two")
-        raise KeyboardInterrupt
     verify(sealed)
     assert (sealed / "file").read_text() == ("one" if renames < 2 else "two")
     replace_file(sealed / "file", b"three")

@@ -20,7 +20,7 @@ from conftest import CORPUS
 
 from spanqa.cli import main
 from spanqa.reader import Reader
-from spanqa.server import bind
+from spanqa.serving import bind
 
 WAIT = 60
 LONG = " ".join(CORPUS[:6]) * 6

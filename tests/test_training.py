@@ -11,21 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recipes import eight_steps
 from safetensors.numpy import load_file
 
+from spanqa.batches import FILLER, IGNORED, LengthGroupedSampler, Rows
 from spanqa.comparison import train_one
 from spanqa.errors import DataError
 from spanqa.preparation import prepare
-from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
+from spanqa.recipe import Recipe
 from spanqa.run import Run
-from spanqa.training import (
-    FILLER,
-    IGNORED,
-    LengthGroupedSampler,
-    Rows,
-    mean_over_step,
-    require_as_many,
-)
+from spanqa.training import mean_over_step, require_as_many
 
 KILLER = """
 import os, signal, sys
@@ -60,20 +55,7 @@ MOMENTS = ("in the middle of an epoch", "while a checkpoint is written", "after 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_encoder_folder: Path) -> Recipe:
-    """Eight steps in two epochs, with a checkpoint every second step."""
-    return Recipe(
-        name="tiny",
-        heads=("crf",),
-        seeds=(7,),
-        data=DataRecipe(
-            train="synthetic:train:40", eval="synthetic:eval:12", calibration_fraction=0.2
-        ),
-        windows=WindowRecipe(max_length=128, stride=16, max_question_length=32),
-        encoder=EncoderRecipe(name=str(tiny_encoder_folder)),
-        training=TrainingRecipe(
-            epochs=2, batch_size=16, learning_rate=1e-2, save_steps=2, logging_steps=1
-        ),
-    )
+    return eight_steps(tiny_encoder_folder)
 
 
 @pytest.fixture(scope="module")

@@ -152,8 +152,8 @@ def test_rows_that_end_their_worker_do_not_go_on_for_ever(reader: Failing, tmp_p
 
 
 def test_groups_are_bounded_by_rows_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LOOK_AHEAD", 3)
-    monkeypatch.setattr(worker, "LOOK_AHEAD_CHARACTERS", 10)
+    monkeypatch.setattr("spanqa.reader.LOOK_AHEAD", 3)
+    monkeypatch.setattr("spanqa.reader.LOOK_AHEAD_CHARACTERS", 10)
     rows: list[Asked | Rejected] = [Rejected(1, "", "bad")]
     rows += [Asked(n, "", "?", "x" * size, {}) for n, size in enumerate((1, 1, 9, 1, 30, 2), 2)]
     sizes = [[row.row for row in group] for group in groups(iter(rows))]
@@ -164,7 +164,7 @@ def test_groups_are_bounded_by_rows_and_characters(monkeypatch: pytest.MonkeyPat
 def test_rows_are_taken_as_they_are_answered(
     reader: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LOOK_AHEAD", 2)
+    monkeypatch.setattr("spanqa.reader.LOOK_AHEAD", 2)
     taken = []
 
     def rows() -> Iterator[Asked]:

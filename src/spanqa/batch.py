@@ -7,15 +7,12 @@ rows itself and writes their answers, so neither the driver nor Ray's object sto
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from spanqa.errors import DataError, MissingExtraError, RecipeError
+from spanqa.cluster import connected, require_ray
+from spanqa.errors import DataError
 from spanqa.job import Job, Output, Report, model_sha256
 from spanqa.records import from_json, parse
 from spanqa.settings import BatchSettings
@@ -79,7 +76,7 @@ def answer_corpus(
         MissingExtraError: the `ray` extra is not installed.
     """
     settings = settings or BatchSettings()
-    require_ray()
+    require_ray("answering in batches")
     job, corpus = _plan(
         Job(
             model=_everywhere(model),
@@ -144,44 +141,6 @@ def _require_apart(source: str, output: Place) -> None:
         raise DataError(f"{output}: lies in the input; name a folder outside of {source}")
 
 
-def require_ray() -> None:
-    """Check that Ray is installed.
-
-    Raises:
-        MissingExtraError: it is not.
-    """
-    if find_spec("ray") is None:
-        raise MissingExtraError("answering in batches", "ray")
-
-
-@contextmanager
-def cluster(address: str | None, workers: int | None) -> Iterator[int]:
-    """A connection to a Ray cluster, or Ray on this machine alone; yields the number of workers.
-
-    Nothing is sent about its use. A connection that exists already is used and left open.
-
-    Raises:
-        RecipeError: there is no cluster at the address.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
-    import ray
-
-    opened = not ray.is_initialized()
-    if opened:
-        quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-        alone: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-        alone["object_store_memory"] = STORE
-        try:
-            ray.init(address or "local", **quiet, **({} if address else alone))
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RecipeError(f"there is no Ray cluster at {address} ({error})") from error
-    try:
-        yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    finally:
-        if opened:
-            ray.shutdown()
-
-
 def _reports(
     job: Job, output: Output, shards: Sequence[Shard], settings: BatchSettings
 ) -> Iterator[Report]:
@@ -192,9 +151,10 @@ def _reports(
     """
     if not shards:
         return
-    with cluster(settings.address, settings.workers) as workers:
+    with connected(settings.address, num_cpus=settings.workers, object_store_memory=STORE) as ray:
         import ray.data
 
+        workers = settings.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -203,7 +163,7 @@ def _reports(
         )
         size = min(workers, len(shards))
         found = rows.map(
-            Worker,  # type: ignore[arg-type]  # a class is meant to be given
+            Worker,
             fn_constructor_args=(job, output),
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanqa.data import Example, scan
 from spanqa.errors import DataError, RecipeError
-from spanqa.rows import Problem, printable
+from spanqa.rows import Problem, encodable, printable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -188,17 +188,9 @@ def _untruncated(tokenizer: Any) -> Tokenizer:
 
 def _token_counts(backend: Tokenizer, texts: Iterable[str]) -> dict[str, int]:
     """Tokens of each text, but of those with lone surrogates, which cannot be encoded."""
-    sound = [text for text in texts if _encodable(text)]
+    sound = [text for text in texts if encodable(text)]
     encodings = backend.encode_batch_fast(sound, add_special_tokens=False)
     return {text: len(encoding) for text, encoding in zip(sound, encodings, strict=True)}
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _histogram(lengths: list[int], max_length: int) -> tuple[Bin, ...]:

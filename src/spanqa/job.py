@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from spanqa import __version__
 from spanqa.errors import DataError
+from spanqa.folders import sha256
 from spanqa.records import dump, from_json, parse
 from spanqa.shards import Columns, Limits
 from spanqa.storage import Place
@@ -169,7 +170,5 @@ def model_sha256(folder: Path) -> str:
     """SHA-256 over all files of a model's folder, exports included."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return digest.hexdigest()

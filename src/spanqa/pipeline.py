@@ -15,6 +15,7 @@ from spanqa.decoding import Span
 from spanqa.errors import DataError, RecipeError
 from spanqa.example import Example
 from spanqa.recipe import WindowRecipe
+from spanqa.rows import encodable
 from spanqa.words import Words, words_of
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _pair(item: Any, number: int) -> Example:
             raise DataError(f"the {name} of item {number} must be text, got {type(text).__name__}")
         if not text:
             raise DataError(f"the {name} of item {number} is empty")
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        if not encodable(text):
             raise DataError(f"the {name} of item {number} holds a lone surrogate")
     return Example(str(number), *item)
 

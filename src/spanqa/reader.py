@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from spanqa.abstention import Rule, rule_for
 from spanqa.answer import Answer, rank
@@ -19,10 +19,12 @@ from spanqa.model import SpanQAConfig
 from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
 from spanqa.recipe import WindowRecipe
+from spanqa.rows import encodable
 from spanqa.shipped import DEFAULT
 from spanqa.windows import Windows, cut
 from spanqa.writing import writing
 
+T = TypeVar("T")
 Texts = str | Sequence[str] | Mapping[str, str]
 """One text, several, or several by their ids."""
 BATCH_SIZE = 8
@@ -192,16 +194,9 @@ class Reader:
         Raises:
             DataError: as `answer`, once what came before has been answered.
         """
-        group: list[tuple[str, Mapping[str, str]]] = []
-        characters = 0
-        for question, context in asked:
-            texts = _by_id(context)
-            group.append((question, texts))
-            characters += sum(map(len, texts.values()))
-            if len(group) == LOOK_AHEAD or characters >= LOOK_AHEAD_CHARACTERS:
-                yield from self._answer(group, top_k)
-                group, characters = [], 0
-        yield from self._answer(group, top_k)
+        read = ((question, _by_id(context)) for question, context in asked)
+        for group in in_groups(read, lambda pair: sum(map(len, pair[1].values()))):
+            yield from self._answer(group, top_k)
 
     def _answer(
         self, asked: Sequence[tuple[str, Mapping[str, str]]], top_k: int
@@ -253,6 +248,20 @@ class Reader:
         )
 
 
+def in_groups(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
+    """Items that are read together: `LOOK_AHEAD`, or those with `LOOK_AHEAD_CHARACTERS`."""
+    group: list[T] = []
+    held = 0
+    for item in items:
+        group.append(item)
+        held += characters(item)
+        if len(group) == LOOK_AHEAD or held >= LOOK_AHEAD_CHARACTERS:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
 def _by_id(context: Texts) -> Mapping[str, str]:
     if isinstance(context, str):
         return {"": context}
@@ -269,6 +278,6 @@ def _example(question: str, context: str, id: str) -> Example:
     for name, text in (("question", question), (f"text {id}".rstrip(), context)):
         if not isinstance(text, str):
             raise DataError(f"the {name} must be text, got {type(text).__name__}")
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        if not encodable(text):
             raise DataError(f"the {name} holds a lone surrogate, which is not valid Unicode")
     return Example(id, question, context)

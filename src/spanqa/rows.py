@@ -98,6 +98,15 @@ def kind_of(value: object) -> str:
     return f"a {type(value).__name__}"  # Parquet has more kinds of values than JSON
 
 
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can write a text: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shown(text: str) -> str:
     """A text as messages quote it: escaped, and cut where it is long."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

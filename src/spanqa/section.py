@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from spanqa.errors import RecipeError
-from spanqa.rows import printable
+from spanqa.rows import encodable, printable
 
 
 @dataclass(frozen=True)
@@ -135,17 +135,10 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         if number is not None:
             return number
     elif origin is None and isinstance(value, hint):
-        if isinstance(value, str):
-            _require_encodable(key, value)
+        if isinstance(value, str) and not encodable(value):
+            raise RecipeError(f"{key} must be text that UTF-8 can write, got {_show(value)}")
         return value
     raise RecipeError(f"{key} must be {_expected(hint)}, got {_show(value)}")
-
-
-def _require_encodable(key: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RecipeError(f"{key} must be text that UTF-8 can write, got {_show(text)}") from None
 
 
 def _number(value: object, kind: type[int] | type[float]) -> float | None:

@@ -18,7 +18,7 @@ from spanqa.answer import Answer
 from spanqa.asked import Asked, Rejected, rows_of
 from spanqa.errors import DataError, ModelError, SpanQAError
 from spanqa.job import Job, Output, Report, model_sha256
-from spanqa.reader import LOOK_AHEAD, LOOK_AHEAD_CHARACTERS, Reader
+from spanqa.reader import Reader, in_groups
 from spanqa.records import dump
 from spanqa.shards import Columns, Shard, parquet_file
 from spanqa.shipped import folder_of
@@ -136,16 +136,7 @@ def outcomes(
 
 def groups(rows: Iterable[Asked | Rejected]) -> Iterator[list[Asked | Rejected]]:
     """Rows that are read together: as many as `Reader.stream` would take."""
-    group: list[Asked | Rejected] = []
-    characters = 0
-    for row in rows:
-        group.append(row)
-        characters += len(row.context) if isinstance(row, Asked) else 0
-        if len(group) == LOOK_AHEAD or characters >= LOOK_AHEAD_CHARACTERS:
-            yield group
-            group, characters = [], 0
-    if group:
-        yield group
+    return in_groups(rows, lambda row: len(row.context) if isinstance(row, Asked) else 0)
 
 
 def _answers(

@@ -6,15 +6,14 @@ other, and a run depends on nothing but its head, its seed and the threads it co
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spanqa.errors import MissingExtraError, RunError, SpanQAError
+from spanqa.cluster import connected, require_ray
+from spanqa.errors import RunError, SpanQAError
 from spanqa.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -75,7 +74,8 @@ def run_beside(
         MissingExtraError: Ray is not installed.
         RunError: there is no cluster at `address`, or runs failed; the others were finished.
     """
-    with _cluster(address) as ray:
+    require_ray("running heads and seeds in parallel")
+    with connected(address) as ray:
         share = fair_share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         threads = int(os.environ.get("OMP_NUM_THREADS") or share.cpus)
         jobs = [Job(recipe, head, seed, output.resolve(), threads) for head, seed in runs]
@@ -104,38 +104,6 @@ def fair_share(nodes: Iterable[Mapping[str, float]], workers: int) -> Share:
     most = max((cpu for cpu, _ in sizes), default=1)
     cpus = next((n for n in range(most, 1, -1) if places(n) >= wanted), 1)
     return Share(cpus, 1 if gpus else 0)
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a cluster or to one of its own on this machine.
-
-    A connection that exists already is used and left open.
-
-    Raises:
-        MissingExtraError: Ray is not installed.
-        RunError: there is no cluster at `address`.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("running heads and seeds in parallel", "ray") from error
-    opened = not ray.is_initialized()
-    if opened:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        alone: dict[str, Any] = {} if address else {"include_dashboard": False}
-        try:
-            ray.init(address or "local", **quiet, **alone)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"there is no Ray cluster at {address or 'this machine'} ({error})"
-            ) from error
-    try:
-        yield ray
-    finally:
-        if opened:
-            ray.shutdown()
 
 
 def _run_all(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recipes import eight_steps
 
 from faults.commands import Commands
-from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 
 HEAD, SEED = "crf", 7
 
@@ -55,20 +56,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
 
 @pytest.fixture(scope="session")
 def recipe_file(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight steps in two epochs, with a checkpoint every second step."""
-    recipe = Recipe(
-        name="tiny",
-        heads=(HEAD, "joint"),
-        seeds=(SEED,),
-        data=DataRecipe(
-            train="synthetic:train:40", eval="synthetic:eval:12", calibration_fraction=0.2
-        ),
-        windows=WindowRecipe(max_length=128, stride=16, max_question_length=32),
-        encoder=EncoderRecipe(name=str(tiny_encoder_folder)),
-        training=TrainingRecipe(
-            epochs=2, batch_size=16, learning_rate=1e-2, save_steps=2, logging_steps=1
-        ),
-    )
+    recipe = replace(eight_steps(tiny_encoder_folder, (HEAD, "joint")), seeds=(SEED,))
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(recipe.to_yaml())
     return path
