@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -46,35 +46,41 @@ def served(model: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], st
         process.communicate()
 
 
-def ask(host: str, question: str, context: str) -> tuple[int, dict[str, Any]]:
-    """Status and body of one request on a connection of its own."""
+def asked(host: str, question: str, context: str) -> HTTPConnection:
+    """A connection of its own over which one request has been sent."""
     connection = HTTPConnection(host, timeout=WAIT)
+    body = json.dumps({"question": question, "context": context})
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer correct-horse"}
     try:
-        body = json.dumps({"question": question, "context": context})
-        headers = {"Content-Type": "application/json", "Authorization": "Bearer correct-horse"}
         connection.request("POST", "/answer", body, headers)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
+    except BaseException:
         connection.close()
+        raise
+    return connection
 
 
 def test_told_to_stop_in_mid_load_it_answers_what_it_accepted(tiny_model_folder: Path) -> None:
     expected = Reader.from_pretrained(tiny_model_folder).answer("Who is 3?", LONG)[0]
-    before: list[tuple[int, dict[str, Any]] | None] = []  # asked before the signal; None: lost
+    before: list[tuple[int, dict[str, Any]] | None] = []  # sent before the signal; None: lost
     after: list[int] = []
     stop = threading.Event()
     enough = threading.Semaphore(0)
 
     def client() -> None:
         while True:
-            late = stop.is_set()
             try:
-                found = ask(host, "Who is 3?", LONG)
-            except (OSError, HTTPException):
-                if not late:
-                    before.append(None)
+                connection = asked(host, "Who is 3?", LONG)
+            except OSError:
                 return  # nobody listens any more
+            late = stop.is_set()
+            with closing(connection):
+                try:
+                    response = connection.getresponse()
+                    found = response.status, json.loads(response.read())
+                except (OSError, HTTPException):
+                    if not late:
+                        before.append(None)
+                    return
             if late:
                 after.append(found[0])
             else:

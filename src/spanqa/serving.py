@@ -28,6 +28,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.service, self.tell_started = service, started
         self.deadline = math.inf
+        self.swept = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so when questions are answered."""
@@ -41,12 +42,17 @@ class _Server(uvicorn.Server):
         self.deadline = time.monotonic() + grace
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: close where nobody waits any more, or has waited long enough."""
+        """Ten times a second: close where nobody waits any more, or has waited long enough.
+
+        What had been sent before the signal may not have been read when it comes; it has been one
+        tick later, so that one tick has to pass.
+        """
         if self.service.state.stopping:
             late = time.monotonic() >= self.deadline
             if late:
                 self.service.batcher.give_up()
-            self.should_exit = late or self.service.state.inside == 0
+            self.should_exit = late or (self.swept and self.service.state.inside == 0)
+            self.swept = True
         return await super().on_tick(counter)
 
 
