@@ -88,12 +88,19 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
     uninterrupted = Run.load(whole)
     assert resumed.metrics == uninterrupted.metrics
     assert resumed.epochs == uninterrupted.epochs
+    assert resumed.losses == uninterrupted.losses
     assert resumed.null_odds == uninterrupted.null_odds
 
 
 def test_a_run_records_its_curves_costs_and_provenance(whole: Path, recipe: Recipe) -> None:
     run = Run.load(whole)
-    assert [point.step for point in run.losses] == list(range(1, run.epochs[-1].step + 1))
+    # Every third step, at every checkpoint, and at the end of an epoch.
+    first, second, third, *later = run.losses
+    assert [point.step for point in run.losses] == [2, 3, 4, 6, 8]
+    assert run.epochs[0].train_loss == pytest.approx(
+        (2 * first.loss + second.loss + third.loss) / 4
+    )
+    assert run.epochs[1].train_loss == pytest.approx(sum(point.loss for point in later) / 2)
     assert [point.epoch for point in run.epochs] == [1.0, 2.0]
     assert run.best_epoch == max(run.epochs, key=lambda point: point.exact).epoch
     assert run.losses[-1].loss < run.losses[0].loss

@@ -41,7 +41,7 @@ _BESIDE = {
 
 @dataclass(frozen=True)
 class LossPoint:
-    """Mean training loss since the previous point."""
+    """Mean training loss of the steps since the previous point."""
 
     step: int
     epoch: float
@@ -58,7 +58,7 @@ class EpochPoint:
     epoch: float
     step: int
     train_loss: float
-    """Mean over the epoch."""
+    """Mean over the steps of the epoch."""
     exact: float
     f1: float
     has_ans_exact: float | None

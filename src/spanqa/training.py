@@ -144,7 +144,11 @@ class Clock(TrainerCallback, ExportableState):
 
 
 class Keeper(TrainerCallback):
-    """Keeps the weights of the best epoch, and the newest checkpoints, sealed."""
+    """Keeps the weights of the best epoch, and the newest checkpoints, sealed.
+
+    The loss is logged with every checkpoint and at the end of every epoch, as no checkpoint holds the
+    trainer's sum since the last point: so curves do not depend on kills, and epochs share no point.
+    """
 
     def __init__(self, folder: Path, save: Callable[[str], Any], say: Say) -> None:
         self.folder, self.save, self.say = folder, save, say
@@ -153,10 +157,11 @@ class Keeper(TrainerCallback):
         """Leave the save at the end of an epoch until the epoch is validated."""
         if state.epoch == int(state.epoch) or state.global_step >= state.max_steps:
             control.should_save = False
+        control.should_log = control.should_log or control.should_save
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save then, so that a checkpoint at the end of an epoch knows its figures."""
-        control.should_save = True
+        control.should_log = control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Say how the epoch went; keep its weights if they are the best so far."""
@@ -334,15 +339,16 @@ def _history(log: Sequence[dict[str, Any]], seconds: float, steps: int, windows:
         for point in log
         if "loss" in point
     )
+    means, at = np.array([p.loss for p in losses]), np.array([p.step for p in losses])
+    taken = np.diff(at, prepend=0)  # steps that each point is the mean of
     epochs: list[EpochPoint] = []
     for point in (point for point in log if "eval_exact" in point):
-        since = epochs[-1].step if epochs else 0
-        within = [p.loss for p in losses if since < p.step <= point["step"]]
+        within = (at > (epochs[-1].step if epochs else 0)) & (at <= point["step"])
         epochs.append(
             EpochPoint(
                 epoch=point["epoch"],
                 step=point["step"],
-                train_loss=float(np.mean(within)) if within else math.nan,
+                train_loss=float(np.average(means[within], weights=taken[within])),
                 exact=point["eval_exact"],
                 f1=point["eval_f1"],
                 has_ans_exact=point.get("eval_has_ans_exact"),
