@@ -6,8 +6,8 @@
                 made up, which leaves what is spanqa's own, and once with the offline encoder
     questions   windows, decoding and metrics of 1 thousand to 100 thousand questions, scores made
                 up; about ten questions a paragraph, as in SQuAD 2.0
-    heads       loss and gradient of each head over 128 to 8,192 tokens, a batch of 8, and its best
-                answers
+    heads       loss and gradient of each head over 128 to 8,192 tokens, a batch of 32, and its
+                best answers
 
 Each size runs in a process of its own, forked from one that has imported everything. Memory is the
 peak of resident memory above what the process held before. A slope is fitted to the logarithms of
@@ -52,7 +52,7 @@ LEAST_MEMORY = 1.0
 FITTED = 3
 """Largest sizes that a slope is fitted to."""
 PLOT = ROOT / "benchmarks" / "growth.png"
-HIDDEN, BATCH = 384, 8
+HIDDEN, BATCH = 384, 32
 SHORT = 0.5
 """Seconds; shorter runs are repeated."""
 

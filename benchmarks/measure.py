@@ -87,6 +87,13 @@ def in_turn(runs: Mapping[str, Callable[[], float]], turns: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+def around(own: Callable[[], object], peer: Callable[[], float]) -> dict[str, float]:
+    """Seconds of a peer that takes long, run once between two runs of ours, which are averaged."""
+    before = seconds_of(own)
+    theirs = peer()
+    return {"own": (before + seconds_of(own)) / 2, "peer": theirs}
+
+
 def alternate(
     runs: Mapping[str, Callable[[], object]], seconds_each: float, turns: int
 ) -> dict[str, float]:

@@ -1,12 +1,14 @@
 """Time of windows, n-best answers and scoring: beside the tools that transformers had until 4.57.6.
 
-    python -m benchmarks.tools [--data DIR] [--turns N] [--convert-all]
+    python -m benchmarks.tools [--data DIR] [--convert-all]
 
 DIR holds squad2/dev-v2.0.json, squad2/train-part.json and, in predictions/, a system's answers. All
 rows are over whole files; everyone cuts windows on all cores. Beside the old tools stands what
 run_qa does: overflow windows of the fast tokenizer, and gold spans found by a loop over offsets.
-The old conversion takes minutes, so it reads dev-v2.0 alone unless `--convert-all` is given.
-Everything takes turns in one run. Needs the peers (`make peers`).
+Ours makes the token ids of every window and its labels, and that way is asked for no more; the old
+conversion pads every window to 384 tokens besides and lists its masks, and makes no labels of
+dev-v2.0. It takes minutes, so it reads dev-v2.0 alone unless `--convert-all` is given. Every peer
+runs between two runs of ours. Needs the peers (`make peers`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import DATA, Peer, conditions, in_turn, quiet, seconds_of
+from benchmarks.measure import DATA, Peer, around, conditions, quiet, seconds_of
 from benchmarks.rows import Row, show
 from spanqa.data import Example, load
 from spanqa.decoding import WindowScores, decode_all
@@ -62,6 +64,8 @@ def overflow(examples: Sequence[Example], tokenizer: Any) -> Iterator[tuple[Any,
                 stride=RECIPE.stride,
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
             ),
         )
 
@@ -99,13 +103,14 @@ def run_qa_way(
     return ids, labels
 
 
-def require_same(windows: Windows, examples: Sequence[Example], tokenizer: Any) -> None:
+def require_same(
+    windows: Windows, ids: Sequence[NDArray[np.int64]], labels: Sequence[tuple[int, int]]
+) -> None:
     """A benchmark of two different things would say nothing.
 
     Where one character became two tokens, the loop of run_qa may label an answer's end before its
     start, which no model can learn; such a label is not compared.
     """
-    ids, labels = run_qa_way(examples, tokenizer)
     same = len(ids) == len(windows) and all(
         np.array_equal(windows.input_ids(row), ids[row])
         and (first > last or windows.labels[row].tolist() == [first, last])
@@ -115,28 +120,28 @@ def require_same(windows: Windows, examples: Sequence[Example], tokenizer: Any) 
         raise SystemExit("windows or labels differ from the tokenizer's own")
 
 
-def window_rows(what: str, file: Path, convert: Convert | None, turns: int) -> Iterator[Row]:
+def window_rows(what: str, file: Path, convert: Convert | None) -> Iterator[Row]:
     """Windows and labels of one file; beside the old conversion if that is given."""
     tokenizer = load_tokenizer(resolve_encoder("offline"))
     examples = load(file).examples
-    windows = own(examples, tokenizer)
-    require_same(windows, examples, tokenizer)
-    seconds = in_turn(
-        {
-            "own": lambda: seconds_of(lambda: own(examples, tokenizer)),
-            "run_qa": lambda: seconds_of(lambda: run_qa_way(examples, tokenizer)),
-        },
-        turns,
-    )
+    ours = partial(own, examples, tokenizer)
+    windows = ours()  # first calls allocate
+    theirs: list[Any] = []
+
+    def run_qa() -> float:
+        return seconds_of(lambda: theirs.append(run_qa_way(examples, tokenizer)))
+
     what = f"windows and labels, {what}"
-    yield Row(what, seconds["own"], "s", seconds["run_qa"], "the run_qa way", 5)
+    seconds = around(ours, run_qa)
+    require_same(windows, *theirs.pop())
+    yield Row(what, seconds["own"], "s", seconds["peer"], "the run_qa way", 5)
     if convert:
-        old = convert()["seconds"]
-        beside = f"{OLD} squad_convert_examples_to_features, {os.cpu_count()} processes, run once"
-        yield Row(what, seconds["own"], "s", old, beside, 20)
+        old = around(ours, partial(seconds_from, convert))
+        beside = f"{OLD} squad_convert_examples_to_features, {os.cpu_count()} processes"
+        yield Row(what, old["own"], "s", old["peer"], beside, 20)
 
 
-def decoding_row(file: Path, peer: Peer, turns: int) -> Row:
+def decoding_row(file: Path, peer: Peer) -> Row:
     """Twenty best and final answers of all questions, from made-up scores."""
     windows = cut(load(file).examples, load_tokenizer(resolve_encoder("offline")), RECIPE)
     random = np.random.default_rng(0)
@@ -145,19 +150,25 @@ def decoding_row(file: Path, peer: Peer, turns: int) -> Row:
         window = windows[row]
         start, end = random.normal(0, 3, (2, window.end - window.begin)).astype(np.float32)
         scores.append(WindowScores(window.begin, start, end, 0.0, 0.0))
-    own = in_turn({"own": lambda: seconds_of(lambda: decode_all(windows, scores))}, turns)["own"]
-    theirs = peer.ask("decode", seed=0)
+    ours = partial(decode_all, windows, scores)
+    ours()  # first calls allocate
+    seconds = around(ours, partial(seconds_from, partial(peer.ask, "decode", seed=0)))
     return Row(
-        f"exact n-best, answers, {theirs['answers']:,} questions",
-        own,
+        f"exact n-best, answers, {len(windows.examples):,} questions",
+        seconds["own"],
         "s",
-        theirs["seconds"],
-        f"{OLD} compute_predictions_logits, run once",
+        seconds["peer"],
+        f"{OLD} compute_predictions_logits",
         20,
     )
 
 
-def score_row(data: Path, peer: Peer, turns: int) -> Row:
+def seconds_from(ask: Convert) -> float:
+    """What a peer took."""
+    return float(ask()["seconds"])
+
+
+def score_row(data: Path, peer: Peer) -> Row:
     """Metrics of a system's answers, thresholds included."""
     examples = load(data / "squad2" / "dev-v2.0.json", misaligned="keep").examples
     files = {
@@ -168,17 +179,12 @@ def score_row(data: Path, peer: Peer, turns: int) -> Row:
     asked: Callable[[], Any] = partial(
         peer.ask, "score", **{name: str(file) for name, file in files.items()}
     )
-    theirs, ours = asked()["figures"], evaluate(examples, texts, na_probs=na_probs).as_dict()
+    own = partial(evaluate, examples, texts, na_probs=na_probs)
+    theirs, ours = asked()["figures"], own().as_dict()
     differing = [key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]]
     if differing:
         raise SystemExit(f"figures differ: {differing}")
-    seconds = in_turn(
-        {
-            "own": lambda: seconds_of(lambda: evaluate(examples, texts, na_probs=na_probs)),
-            "peer": lambda: float(asked()["seconds"]),
-        },
-        turns,
-    )
+    seconds = around(own, partial(seconds_from, asked))
     return Row(
         f"metrics of {len(texts):,} answers, thresholds",
         seconds["own"],
@@ -189,7 +195,7 @@ def score_row(data: Path, peer: Peer, turns: int) -> Row:
     )
 
 
-def rows(data: Path = DATA, turns: int = 3, convert_all: bool = False) -> Iterator[Row]:
+def rows(data: Path = DATA, convert_all: bool = False) -> Iterator[Row]:
     """All rows."""
     folder = resolve_encoder("offline")
     dev, train = (data / "squad2" / name for name in ("dev-v2.0.json", "train-part.json"))
@@ -197,27 +203,26 @@ def rows(data: Path = DATA, turns: int = 3, convert_all: bool = False) -> Iterat
         with Peer("transformers_v4.py", train, folder) as peer:
             peer.ask("read")
             convert = partial(peer.ask, "windows", training=True, threads=os.cpu_count())
-            yield from window_rows("train-part", train, convert, turns)
+            yield from window_rows("train-part", train, convert)
     else:
-        yield from window_rows("train-part", train, None, turns)
+        yield from window_rows("train-part", train, None)
     with Peer("transformers_v4.py", dev, folder) as peer:
         peer.ask("read")
         convert = partial(peer.ask, "windows", training=False, threads=os.cpu_count())
-        yield from window_rows("dev-v2.0", dev, convert, turns)
-        yield decoding_row(dev, peer, turns)
-        yield score_row(data, peer, turns)
+        yield from window_rows("dev-v2.0", dev, convert)
+        yield decoding_row(dev, peer)
+        yield score_row(data, peer)
 
 
 def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--convert-all", action="store_true")
     args = parser.parse_args()
     quiet()
     print(*conditions(), sep="\n")
-    for row in rows(args.data, args.turns, args.convert_all):
+    for row in rows(args.data, args.convert_all):
         show(row)
 
 

@@ -146,8 +146,9 @@ class Clock(TrainerCallback, ExportableState):
 class Keeper(TrainerCallback):
     """Keeps the weights of the best epoch, and the newest checkpoints, sealed.
 
-    The loss is logged with every checkpoint and at the end of every epoch, as no checkpoint holds the
-    trainer's sum since the last point: so curves do not depend on kills, and epochs share no point.
+    The loss is logged with every checkpoint and at the end of every epoch, as no checkpoint holds
+    the trainer's sum since the last point: so curves do not depend on kills, and no point is of two
+    epochs.
     """
 
     def __init__(self, folder: Path, save: Callable[[str], Any], say: Say) -> None:
