@@ -40,7 +40,7 @@ from spanqa.shipped import DEFAULT, folder_of
 BATCH_SIZES = (1, 8, 32)
 """Tried for the pipeline."""
 BLOCK, SINGLE_BLOCK = 500, 50
-"""Questions that one side answers before another has its turn; and those that it is asked singly."""
+"""Questions that a side answers, or is asked singly, before another has its turn."""
 TRIAL, SINGLE = 64, 200
 """Questions that a batch size is tried on, and that are asked one by one."""
 FASTER, LOST = 4.0, 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanqa import decoding
+from spanqa.collector import paused
 from spanqa.data import Example
 from spanqa.decoding import Prediction, WindowScores, decode, decode_all
 from spanqa.recipe import WindowRecipe
@@ -272,3 +274,20 @@ def test_first_window_only(tiny_tokenizer: Any) -> None:
         )
     whole = decode_all(windows, scores, max_answer_length=6, n_best=ALL)
     assert any(len(a.spans) < len(b.spans) for a, b in zip(alone, whole, strict=True))
+
+
+def test_the_collector_is_as_it_was_after_decoding() -> None:
+    with pytest.raises(ZeroDivisionError), paused():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+    with paused(), paused():
+        pass
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spanqa.collector import paused
 from spanqa.windows import Floats, Ints, TokenizedText, Windows
 
 BLOCK = 2**13
@@ -281,19 +282,18 @@ def decode_all(
 
     `first_window_only` reads what a system sees that cuts long texts off; for comparison only.
     """
-    predictions = []
-    for e, example in enumerate(windows.examples):
+
+    def decoded(e: int) -> Prediction:
         begin = windows.first[e]
-        end = begin + 1 if first_window_only else windows.first[e + 1]
-        predictions.append(
-            decode(
-                example.id,
-                example.context,
-                windows.texts[e],
-                scores[begin:end],
-                max_answer_length=max_answer_length,
-                n_best=n_best,
-                temperature=temperature,
-            )
+        return decode(
+            windows.examples[e].id,
+            windows.examples[e].context,
+            windows.texts[e],
+            scores[begin : begin + 1 if first_window_only else windows.first[e + 1]],
+            max_answer_length=max_answer_length,
+            n_best=n_best,
+            temperature=temperature,
         )
-    return predictions
+
+    with paused():
+        return [decoded(e) for e in range(len(windows.examples))]
