@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,9 +207,15 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[TokenizedText]:
     """Tokenise texts without special tokens."""
     encodings = whole_texts(tokenizer).encode_batch(list(texts), add_special_tokens=False)
     return [
-        _trimmed(text, np.array(e.ids, np.int64), np.array(e.offsets, np.int64).reshape(-1, 2))
+        _trimmed(text, np.array(e.ids, np.int64), *_offsets(e))
         for text, e in zip(texts, encodings, strict=True)
     ]
+
+
+def _offsets(encoding: Any) -> Ints:
+    """(2, N) starts and ends; NumPy would take longer to look into the tuples itself."""
+    flat = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * len(encoding))
+    return np.ascontiguousarray(flat.reshape(-1, 2).T)
 
 
 def _question_ids(tokenizer: Any, questions: Sequence[str], longest: int) -> list[Ints]:
@@ -225,17 +232,18 @@ def whole_texts(tokenizer: Any) -> Any:
     return backend
 
 
-def _trimmed(text: str, ids: Ints, offsets: Ints) -> TokenizedText:
+def _trimmed(text: str, ids: Ints, starts: Ints, ends: Ints) -> TokenizedText:
     """Tokens without the white space at their edges."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     space = _SPACES[np.minimum(codes, len(_SPACES) - 1)]
+    if (ends > starts).all() and not (space[starts] | space[ends - 1]).any():
+        return TokenizedText(ids, starts, ends)  # most tokenizers drop white space
     # From each place, the next where a visible character begins, and the last where one ended.
     place = np.arange(len(text) + 1)
     begins = np.where(np.append(space, False), len(text), place)
     ended = np.where(np.append(False, space), 0, place)
     following = np.minimum.accumulate(begins[::-1])[::-1]
     preceding = np.maximum.accumulate(ended)
-    starts, ends = offsets.T
     starts = np.minimum(following[starts], ends)
     return TokenizedText(ids, starts, np.maximum(preceding[ends], starts))
 
