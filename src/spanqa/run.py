@@ -68,7 +68,7 @@ class EpochPoint:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the run cost. Throughputs exclude loading and tokenising."""
+    """What the run cost. Throughputs are of the model: no loading, tokenising or decoding."""
 
     train_seconds: float
     train_windows: int
@@ -78,6 +78,7 @@ class Cost:
     eval_seconds: float
     eval_windows: int
     eval_batches_per_second: float
+    """Batches of `decoding.batch_size` windows; of shorter windows one holds more than that."""
     eval_questions_per_second: float
     peak_memory_mb: float
     """Peak resident memory of the process on a CPU, peak allocated memory on a GPU; MiB."""
