@@ -73,3 +73,21 @@ def test_reported_questions_are_not_calibrated_on(
     write_squad(reported, tmp_path / "copy.json")
     with pytest.raises(DataError, match=r"calibration question .* is in synthetic:eval:5 too"):
         prepared(tiny_encoder_folder, train=files[0], calibration=str(tmp_path / "copy.json"))
+
+
+def test_texts_that_are_calibrated_on_are_not_trained_on(
+    files: tuple[str, str], tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    examples = load(files[0]).examples
+    write_squad(examples[:7], tmp_path / "held.json")
+    said: list[str] = []
+    found = prepared(
+        tiny_encoder_folder, train=files[0], calibration=str(tmp_path / "held.json"), said=said
+    )
+    held = {e.context for e in examples[:7]}
+    assert {e.context for e in found.calibration.examples} == held
+    assert [e for e in examples if e.context not in held] == list(found.train.examples)
+    left_out = len(examples) - len(found.train.examples)
+    assert f"  {files[0]}: {left_out} left out, whose texts are calibrated on" in said
+    with pytest.raises(DataError, match=r"train.json: holds the text of every question in "):
+        prepared(tiny_encoder_folder, train=files[0], calibration=files[0])

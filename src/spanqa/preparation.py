@@ -32,7 +32,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     data = recipe.data
     source = load(data.train, misaligned=data.misaligned)
     require_labels(source)
-    training, calibration = _split(recipe, source)
+    training, calibration = _split(recipe, source, say)
     extra = [load(name, misaligned=data.misaligned) for name in data.extra]
     training += _extra(recipe, extra, source, calibration)
     corpus = load(data.eval, misaligned="keep")
@@ -61,13 +61,15 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     )
 
 
-def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def _split(
+    recipe: Recipe, source: Corpus, say: Say
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Training and calibration questions, both drawn down to the wanted sample."""
     data = recipe.data
     if data.calibration is not None:
         named = load(data.calibration, misaligned=data.misaligned)
         require_labels(named)
-        training, calibration = source.examples, named.examples
+        training, calibration = _apart(source, named, say), named.examples
     else:
         training, calibration = split_by_article(
             source.examples, data.calibration_fraction, data.sample_seed
@@ -78,6 +80,25 @@ def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[E
         if data.calibration is None and wanted < len(calibration):
             calibration = sample(calibration, wanted, data.sample_seed)
     return training, calibration
+
+
+def _apart(source: Corpus, calibration: Corpus, say: Say) -> tuple[Example, ...]:
+    """Training questions on other texts than calibration's.
+
+    Raises:
+        DataError: there are none.
+    """
+    texts = {example.context for example in calibration}
+    kept = tuple(example for example in source if example.context not in texts)
+    if not kept:
+        raise DataError(
+            f"{calibration.source}: holds the text of every question in {source.source}; calibrate "
+            "on other texts (data.calibration), or leave it out"
+        )
+    if len(kept) < len(source):
+        left_out = len(source) - len(kept)
+        say(f"  {source.source}: {left_out} left out, whose texts are calibrated on")
+    return kept
 
 
 def _extra(

@@ -37,8 +37,8 @@ class DataRecipe(Section):
     """More files of training questions; none is used for calibration, and what they ask about the
     texts of the calibration questions is left out."""
     calibration: str | None = None
-    """Questions that thresholds and temperature are fitted on; cut from `train` by article if
-    empty."""
+    """Questions that thresholds and temperature are fitted on, and whose texts are not trained on;
+    cut from `train` by article if empty."""
     calibration_fraction: float = 0.1
     """Share of the articles of `train` set aside for calibration when `calibration` is empty."""
     sample: int | None = None
