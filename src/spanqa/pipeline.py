@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from spanqa.decoding import Span
@@ -20,9 +20,6 @@ from spanqa.words import Words, words_of
 
 if TYPE_CHECKING:
     from spanqa.reader import Reader
-
-GROUP = 64
-"""Questions that are read together from a generator."""
 
 
 class Found(TypedDict):
@@ -166,8 +163,10 @@ def _pair(item: Any, number: int) -> Example:
 
 
 def _stream(reader: Reader, asked: Iterable[Any], options: Options) -> Iterator[Result]:
-    numbered = enumerate(asked)
-    while group := [_pair(item, number) for number, item in islice(numbered, GROUP)]:
+    from spanqa.reader import in_groups  # which imports this module
+
+    read = (_pair(item, number) for number, item in enumerate(asked))
+    for group in in_groups(read, lambda example: len(example.context)):
         yield from _answer(reader, group, options)
 
 

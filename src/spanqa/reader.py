@@ -151,13 +151,15 @@ class Reader:
             checkpoint's threshold, or where `min_precision` is not supported.
 
         Raises:
-            DataError: a text is not valid Unicode, or there is no text.
+            DataError: a text or a question is no text, or not valid Unicode, or there is no text.
+            RecipeError: `top_k` is less than 1.
         """
         texts = _by_id(context)
-        if top_k < 1:
-            raise RecipeError(f"top_k must be at least 1, got {top_k}")
+        _require_top_k(top_k)
+        if not isinstance(question, str | Iterable) or isinstance(question, Mapping | bytes):
+            raise DataError(f"the question must be text, got {type(question).__name__}")
         questions = [question] if isinstance(question, str) else list(question)
-        found = tuple(self._answer([(each, texts) for each in questions], top_k))
+        found = tuple(self._answer([_examples(each, texts) for each in questions], top_k))
         return found[0] if isinstance(question, str) else found
 
     def __call__(self, *inputs: Any, **options: Any) -> Result | list[Result] | Iterator[Result]:
@@ -192,21 +194,24 @@ class Reader:
             top_k: as in `answer`.
 
         Raises:
-            DataError: as `answer`, once what came before has been answered.
+            DataError: as `answer`, once what came before has been answered, as with any error that
+                `asked` raises.
+            RecipeError: as `answer`.
         """
-        read = ((question, _by_id(context)) for question, context in asked)
-        for group in in_groups(read, lambda pair: sum(map(len, pair[1].values()))):
+        _require_top_k(top_k)
+        read = (_examples(question, _by_id(context)) for question, context in asked)
+        for group in in_groups(read, lambda each: sum(len(example.context) for example in each)):
             yield from self._answer(group, top_k)
 
     def _answer(
-        self, asked: Sequence[tuple[str, Mapping[str, str]]], top_k: int
+        self, asked: Sequence[Sequence[Example]], top_k: int
     ) -> Iterator[tuple[Answer, ...]]:
-        examples = [
-            _example(question, text, id) for question, texts in asked for id, text in texts.items()
-        ]
-        predictions = iter(self.predict(examples, n_best=max(1, top_k)))
-        for _, texts in asked:
-            yield rank([(id, next(predictions)) for id in texts], self.rule)[:top_k]
+        """Answers to each question, given as an example for each of its texts."""
+        examples = [example for each in asked for example in each]
+        predictions = iter(self.predict(examples, n_best=top_k))
+        for each in asked:
+            found = [(example.id, next(predictions)) for example in each]
+            yield rank(found, self.rule)[:top_k]
 
     def predict(self, examples: Sequence[Example], *, n_best: int = 20) -> list[Prediction]:
         """Exact n-best spans and null odds of each example, in order."""
@@ -249,15 +254,23 @@ class Reader:
 
 
 def in_groups(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
-    """Items that are read together: `LOOK_AHEAD`, or those with `LOOK_AHEAD_CHARACTERS`."""
+    """Items that are read together: `LOOK_AHEAD`, or those with `LOOK_AHEAD_CHARACTERS`.
+
+    Where reading fails, what was read before comes first, and then the error.
+    """
     group: list[T] = []
     held = 0
-    for item in items:
-        group.append(item)
-        held += characters(item)
-        if len(group) == LOOK_AHEAD or held >= LOOK_AHEAD_CHARACTERS:
+    try:
+        for item in items:
+            group.append(item)
+            held += characters(item)
+            if len(group) == LOOK_AHEAD or held >= LOOK_AHEAD_CHARACTERS:
+                yield group
+                group, held = [], 0
+    except Exception:
+        if group:
             yield group
-            group, held = [], 0
+        raise
     if group:
         yield group
 
@@ -265,6 +278,8 @@ def in_groups(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[li
 def _by_id(context: Texts) -> Mapping[str, str]:
     if isinstance(context, str):
         return {"": context}
+    if not isinstance(context, Iterable) or isinstance(context, bytes):
+        raise DataError(f"the text must be text, got {type(context).__name__}")
     texts = context if isinstance(context, Mapping) else dict(enumerate(context))
     if not texts:
         raise DataError("there is no text to answer from")
@@ -272,6 +287,15 @@ def _by_id(context: Texts) -> Mapping[str, str]:
     if len(found) < len(texts):
         raise DataError("two texts have the same id as text; give each an id of its own")
     return found
+
+
+def _require_top_k(top_k: int) -> None:
+    if top_k < 1:
+        raise RecipeError(f"top_k must be at least 1, got {top_k}")
+
+
+def _examples(question: str, texts: Mapping[str, str]) -> list[Example]:
+    return [_example(question, text, id) for id, text in texts.items()]
 
 
 def _example(question: str, context: str, id: str) -> Example:
