@@ -15,7 +15,7 @@ from spanqa import reader as module
 from spanqa.abstention import NEVER
 from spanqa.answer import Answer
 from spanqa.backends import TorchBackend
-from spanqa.errors import DataError, ModelError, RecipeError, SpanQAError
+from spanqa.errors import DataError, ModelError, RecipeError, SpanQAError, WriteError
 from spanqa.folders import is_sealed
 from spanqa.reader import Reader, Texts
 
@@ -190,11 +190,28 @@ def test_a_stored_precision_decides_in_place_of_the_threshold(reader: Reader) ->
 def test_a_saved_reader_is_the_same(tiny_model_folder: Path, tmp_path: Path) -> None:
     reader = Reader.from_pretrained(tiny_model_folder)
     assert reader.backend.name.startswith("torch fp32")
-    reader.save_pretrained(tmp_path)
-    again = Reader.from_pretrained(tmp_path)
+    reader.save_pretrained(tmp_path / "saved")
+    again = Reader.from_pretrained(tmp_path / "saved")
     first, second = (each.answer(ASKED[0], LONG, top_k=3) for each in (reader, again))
     assert [a.text for a in first] == [a.text for a in second]
     assert [a.probability for a in first] == pytest.approx([a.probability for a in second])
+
+
+def test_a_folder_that_holds_something_is_not_saved_into(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader.from_pretrained(tiny_model_folder)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("kept")
+    for folder in (tmp_path, mine):
+        with pytest.raises(WriteError, match=r"holds other things; name a new folder$"):
+            reader.save_pretrained(folder)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(WriteError, match="name a new folder"):
+        reader.save_pretrained(".")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "mine.txt"]
+    assert mine.read_text() == "kept"
 
 
 def test_there_is_no_such_model(tmp_path: Path) -> None:

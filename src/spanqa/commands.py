@@ -154,7 +154,7 @@ def calibrate(
         objective: What the null threshold is to be best for.
         min_precision: From now on give only answers of which at least this share are right, as far
             as these questions can show it.
-        output: Folder for the calibrated checkpoint; it is changed where it lies if left out.
+        output: New folder for the calibrated checkpoint; it is changed where it lies if left out.
         batch_size: Windows of the longest kind in a batch.
     """
     from spanqa import console, evaluation

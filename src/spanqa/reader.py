@@ -12,9 +12,9 @@ from spanqa.backends import Backend, TorchBackend
 from spanqa.calibration import stored
 from spanqa.choice import load
 from spanqa.decoding import Prediction, WindowScores, decode_all
-from spanqa.errors import DataError, ModelError, RecipeError
+from spanqa.errors import DataError, ModelError, RecipeError, WriteError
 from spanqa.example import Example
-from spanqa.folders import seal
+from spanqa.folders import write_sealed
 from spanqa.model import SpanQAConfig
 from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
@@ -22,7 +22,7 @@ from spanqa.recipe import WindowRecipe
 from spanqa.rows import encodable
 from spanqa.shipped import DEFAULT
 from spanqa.windows import Windows, cut
-from spanqa.writing import writing
+from spanqa.writing import is_free
 
 T = TypeVar("T")
 Texts = str | Sequence[str] | Mapping[str, str]
@@ -116,16 +116,26 @@ class Reader:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model, tokenizer and configuration into `folder`, which `from_pretrained` reads.
 
+        It appears whole and sealed, or not at all.
+
+        Args:
+            folder: a new one, or an empty one.
+
         Raises:
             ModelError: the model was exported for another backend, which has no weights to save.
-            WriteError: the folder cannot be written.
+            WriteError: the folder holds something, or cannot be written.
         """
         if not isinstance(self.backend, TorchBackend):
             raise ModelError(f"{self.name}: is an export; save the checkpoint that it was made of")
-        with writing(Path(folder)):
-            self.backend.model.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            seal(Path(folder))
+        if not is_free(Path(folder)):
+            raise WriteError(f"{folder}: holds other things; name a new folder")
+        model = self.backend.model
+
+        def write(path: str) -> None:
+            model.save_pretrained(path)
+            self.tokenizer.save_pretrained(path)
+
+        write_sealed(Path(folder), write)
 
     @overload
     def answer(self, question: str, context: Texts, *, top_k: int = 1) -> tuple[Answer, ...]: ...
