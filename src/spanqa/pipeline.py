@@ -93,10 +93,10 @@ class Options:
         limit = reader.tokenizer.model_max_length
         if longest > limit:
             raise RecipeError(f"max_seq_len must be at most {limit} for {reader.name}")
-        question = self.max_question_len or min(own.max_question_length, longest // 3)
+        question = self.max_question_len or own.question_for(longest)
         stride = self.doc_stride
         if stride is None:
-            stride = min(own.stride, longest // 2, max(0, (longest - question - 8) // 2))
+            stride = own.stride_for(longest, question)
         try:
             return WindowRecipe(longest, stride, question)
         except RecipeError as error:

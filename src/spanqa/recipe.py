@@ -95,6 +95,15 @@ class WindowRecipe(Section):
         )
 
 
+    def question_for(self, longest: int) -> int:
+        """Tokens kept of a question in windows of `longest` tokens."""
+        return min(self.max_question_length, longest // 3)
+
+    def stride_for(self, longest: int, question: int) -> int:
+        """Tokens that windows of `longest` share, where `question` tokens are kept of a question."""
+        return min(self.stride, longest // 2, max(0, (longest - question - 8) // 2))
+
+
 @dataclass(frozen=True)
 class EncoderRecipe(Section):
     """Which pretrained encoder is fine-tuned."""
