@@ -58,6 +58,26 @@ def test_extra_questions_are_drawn_apart_from_the_others(
     assert (len(drawn), sum(drawn)) == (27, 7)
 
 
+def test_a_sample_of_more_than_there_is_takes_all_and_says_so(
+    files: tuple[str, str], tiny_encoder_folder: Path
+) -> None:
+    train, extra = files
+    sizes = {"sample": 6000, "extra": [extra], "extra_sample": 7000, "eval_sample": 6}
+    said: list[str] = []
+    found = prepared(tiny_encoder_folder, train=train, said=said, **sizes)
+    everything = prepared(tiny_encoder_folder, train=train, extra=[extra])
+    assert found.train.examples == everything.train.examples
+    assert found.eval.examples == everything.eval.examples
+    assert found.questions == everything.questions
+    taken = found.questions
+    assert (taken["train"], taken["eval"]) == (len(found.train.examples) // 2, 5)
+    assert said[:3] == [
+        f"  data.sample: 6000 wanted, {taken['train']} there, all taken",
+        f"  data.extra_sample: 7000 wanted, {taken['extra']} there, all taken",
+        "  data.eval_sample: 6 wanted, 5 there, all taken",
+    ]
+
+
 def test_an_id_of_two_files_is_refused(files: tuple[str, str], tiny_encoder_folder: Path) -> None:
     train, extra = files
     with pytest.raises(DataError, match=r"extra.json: question id '.*' is in .*extra.json too"):

@@ -150,7 +150,9 @@ def _evaluate(
         leaky_exact=_leaky_exact(prepared.eval, scored, recipe.decoding.max_answer_length),
         calibration=calibration,
         cost=_cost(model, prepared, history, scored, peak),
-        environment=describe_environment(recipe, prepared.fingerprints, backend.bf16),
+        environment=describe_environment(
+            recipe, prepared.fingerprints, prepared.questions, backend.bf16
+        ),
         predictions={p.id: rule.text(p) for p in predictions},
         best_spans={p.id: best_text(p) for p in predictions},
         null_odds={p.id: p.null_odds for p in predictions},

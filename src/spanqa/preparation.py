@@ -9,7 +9,7 @@ from spanqa.data import Corpus, fingerprint, load, require_labels, sample, split
 from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
-from spanqa.recipe import Recipe
+from spanqa.recipe import DataRecipe, Recipe
 from spanqa.rows import printable
 from spanqa.tokenizer import load_tokenizer
 from spanqa.training import Say
@@ -25,6 +25,8 @@ class Prepared:
     eval: Windows
     tokenizer: Any
     fingerprints: dict[str, str]
+    questions: dict[str, int]
+    """How many were taken, which are fewer than the recipe wants where there were fewer."""
 
 
 def prepare(recipe: Recipe, say: Say) -> Prepared:
@@ -34,13 +36,20 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     require_labels(source)
     training, calibration = _split(recipe, source, say)
     extra = [load(name, misaligned=data.misaligned) for name in data.extra]
-    training += _extra(recipe, extra, source, calibration)
+    added = _extra(recipe, extra, source, calibration, say)
     corpus = load(data.eval, misaligned="keep")
     require_labels(corpus)
     evaluation = corpus.examples
     if data.eval_sample is not None:
-        evaluation = sample(evaluation, data.eval_sample, data.sample_seed)
+        evaluation = _drawn(evaluation, "eval_sample", data, say)
     _require_apart(calibration, evaluation, data.eval)
+    taken = {
+        "train": len(training),
+        **({"extra": len(added)} if extra else {}),
+        "calibration": len(calibration),
+        "eval": len(evaluation),
+    }
+    training += added
     _say_what_was_loaded((source, *extra), training, calibration, evaluation, say)
 
     tokenizer = load_tokenizer(resolve_encoder(recipe.encoder.name), recipe.encoder.revision)
@@ -58,6 +67,7 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
             "calibration": fingerprint(calibration),
             "eval": corpus.fingerprint,
         },
+        questions=taken,
     )
 
 
@@ -75,11 +85,22 @@ def _split(
             source.examples, data.calibration_fraction, data.sample_seed
         )
     if data.sample is not None:
-        training = sample(training, data.sample, data.sample_seed)
+        training = _drawn(training, "sample", data, say)
         wanted = max(1, round(data.sample * data.calibration_fraction))
         if data.calibration is None and wanted < len(calibration):
             calibration = sample(calibration, wanted, data.sample_seed)
     return training, calibration
+
+
+def _drawn(
+    examples: tuple[Example, ...], option: str, data: DataRecipe, say: Say
+) -> tuple[Example, ...]:
+    """The sample that a recipe's option wants, or all, with a word, where there are not so many."""
+    wanted = getattr(data, option)
+    if wanted > len(examples):
+        say(f"  data.{option}: {wanted} wanted, {len(examples)} there, all taken")
+        return examples
+    return sample(examples, wanted, data.sample_seed)
 
 
 def _apart(source: Corpus, calibration: Corpus, say: Say) -> tuple[Example, ...]:
@@ -102,7 +123,11 @@ def _apart(source: Corpus, calibration: Corpus, say: Say) -> tuple[Example, ...]
 
 
 def _extra(
-    recipe: Recipe, corpora: list[Corpus], source: Corpus, calibration: tuple[Example, ...]
+    recipe: Recipe,
+    corpora: list[Corpus],
+    source: Corpus,
+    calibration: tuple[Example, ...],
+    say: Say,
 ) -> tuple[Example, ...]:
     """Questions of `data.extra` on other texts than calibration's, drawn down to the wanted sample.
 
@@ -120,9 +145,10 @@ def _extra(
                     f"{ids[example.id]} too; give every training question an id of its own"
                 )
             ids[example.id] = corpus.source
-    found = [example for corpus in corpora for example in corpus if example.context not in texts]
-    wanted = recipe.data.extra_sample
-    return tuple(found) if wanted is None else sample(found, wanted, recipe.data.sample_seed)
+    found = tuple(each for corpus in corpora for each in corpus if each.context not in texts)
+    if recipe.data.extra_sample is None:
+        return found
+    return _drawn(found, "extra_sample", recipe.data, say)
 
 
 def _require_apart(

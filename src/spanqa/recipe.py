@@ -42,13 +42,14 @@ class DataRecipe(Section):
     calibration_fraction: float = 0.1
     """Share of the articles of `train` set aside for calibration when `calibration` is empty."""
     sample: int | None = None
-    """Number of training questions drawn at random from `train`; all of them if empty."""
+    """Number of training questions drawn at random from `train`; all of them if empty, or where
+    there are fewer."""
     extra_sample: int | None = None
-    """Number of questions drawn at random from `extra`; all of them if empty."""
+    """The same of `extra`."""
     sample_seed: int = 42
     """Seed of that draw and of the calibration split."""
     eval_sample: int | None = None
-    """Number of evaluation questions drawn at random; all of them if empty."""
+    """The same of `eval`."""
     misaligned: Literal["error", "drop", "realign"] = "error"
     """What to do with a training answer whose text is not at its offset."""
 
