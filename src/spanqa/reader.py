@@ -86,6 +86,7 @@ class Reader:
         *,
         revision: str | None = None,
         backend: str = "auto",
+        device: str | None = None,
         batch_size: int = BATCH_SIZE,
         min_precision: float | None = None,
     ) -> Reader:
@@ -98,16 +99,18 @@ class Reader:
                 `spanqa export` wrote.
             revision: branch, tag or commit on the hub.
             backend: one of `spanqa.choice.BACKENDS`; `auto` takes the fastest one measured here.
+            device: what torch runs on, such as `cpu`, `cuda:1` or `mps`; the first GPU, or else the
+                CPU, if left out.
             batch_size: windows of the longest kind in a batch.
             min_precision: as in `Reader`.
 
         Raises:
             ModelError: there is no such checkpoint or export, or it cannot be used.
-            RecipeError: there is no such backend.
+            RecipeError: there is no such backend or device, or an export cannot run on it.
             MissingExtraError: what it needs is not installed.
         """
         return cls(
-            *load(str(name), revision, backend),
+            *load(str(name), revision, backend, device),
             batch_size=batch_size,
             min_precision=min_precision,
             name=str(name),
