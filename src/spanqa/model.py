@@ -23,6 +23,7 @@ from spanqa.folders import unseal, verify
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
 from spanqa.loading import (
     UNUSABLE,
+    as_published,
     require_own_weights,
     require_weights,
     weights_error,
@@ -178,6 +179,7 @@ class SpanQAModel(PreTrainedModel):
         return hidden if self.neck is None else self.neck(hidden)
 
     @classmethod
+    @as_published()
     def from_encoder(
         cls,
         name: str,
@@ -235,6 +237,7 @@ class SpanQAModel(PreTrainedModel):
         return cls(config, encoder)
 
     @classmethod
+    @as_published()
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, *args: Any, **kwargs: Any
     ) -> SpanQAModel:
