@@ -41,7 +41,7 @@ class Options:
     """What the pipeline could be told, with its defaults."""
 
     top_k: int = 1
-    """Answers wanted; a single one comes as a dict, several as a list."""
+    """Answers wanted; one that is alone comes as a dict, several as a list."""
     doc_stride: int | None = None
     """Tokens that neighbouring windows share."""
     max_answer_len: int = 15

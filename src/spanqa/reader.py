@@ -185,8 +185,8 @@ class Reader:
                 several questions), and the fields of `spanqa.pipeline.Options`.
 
         Returns:
-            A dict with `score`, `start`, `end` and `answer`; a list of them for `top_k` above 1;
-            a list of either for several questions.
+            A dict with `score`, `start`, `end` and `answer`; a list of them where `top_k` is above
+            1 and the text has more than one answer; a list of either for several questions.
 
         Raises:
             DataError: a question or a context is missing, empty, or no valid Unicode.
