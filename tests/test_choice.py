@@ -192,9 +192,7 @@ def test_a_named_device_is_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatc
     assert fastest(checkpoint, torch.device("cuda")) == "torch"
 
 
-def test_an_export_runs_on_the_cpu_alone(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_runs_on_the_cpu_alone(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Reader.from_pretrained(exported, backend="onnx", device="cpu").backend.name == (
         "ONNX Runtime fp32"
     )

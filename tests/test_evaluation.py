@@ -101,9 +101,7 @@ def test_a_foreign_checkpoint_is_calibrated_into_a_folder_of_ours(
     assert damage(tmp_path / "ours") is None and (tmp_path / "ours" / SEAL).is_file()
 
 
-def test_another_checkpoint_is_not_calibrated_over(
-    spanqa: Run, model: Path, adapter: Path
-) -> None:
+def test_another_checkpoint_is_not_calibrated_over(spanqa: Run, model: Path, adapter: Path) -> None:
     before = {path.name: path.read_bytes() for path in adapter.iterdir()}
     status, _, error = spanqa("calibrate", model, "--data", "no.json", "--output", adapter)
     assert status == 2

@@ -65,7 +65,8 @@ def _samples(comparison: Comparison) -> Iterable[str]:
     wanted = comparison.recipe.data.sample
     taken = [run.environment.get("questions", {}).get("train", wanted) for run in comparison.runs]
     if wanted is not None and min(taken, default=wanted) < wanted:
-        yield f"Training used all {min(taken):,} questions; the recipe wants a sample of {wanted:,}."
+        there = f"{min(taken):,}"
+        yield f"Training used all {there} questions; the recipe wants a sample of {wanted:,}."
     elif wanted is not None:
         yield f"Training used a random sample of {wanted:,} questions."
     reported = comparison.recipe.data.eval_sample

@@ -95,13 +95,12 @@ class WindowRecipe(Section):
             f"less than windows.max_length - windows.max_question_length - 3 = {room}",
         )
 
-
     def question_for(self, longest: int) -> int:
         """Tokens kept of a question in windows of `longest` tokens."""
         return min(self.max_question_length, longest // 3)
 
     def stride_for(self, longest: int, question: int) -> int:
-        """Tokens that windows of `longest` share, where `question` tokens are kept of a question."""
+        """Tokens that windows of `longest` share, with `question` tokens of a question."""
         return min(self.stride, longest // 2, max(0, (longest - question - 8) // 2))
 
 

@@ -40,7 +40,7 @@ def writing(path: Path, partial: Path | None = None) -> Iterator[None]:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a folder can be written there and replaces nothing: there is none, or an empty one."""
+    """Whether a folder written there replaces nothing: there is none, or an empty one."""
     there = folder.resolve()
     if there == Path.cwd() or (there.exists() and not there.is_dir()):
         return False
