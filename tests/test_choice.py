@@ -17,6 +17,7 @@ from fakes import make_manifest
 from safetensors.torch import load_file, save_file
 
 from spanqa import choice, evaluation
+from spanqa.backends import TorchBackend
 from spanqa.choice import fastest
 from spanqa.errors import DataError, MissingExtraError, ModelError, RecipeError
 from spanqa.manifest import EXPORTS, MANIFEST, Manifest, Trial, checkpoint_sha256
@@ -170,6 +171,55 @@ def test_there_is_no_such_backend(checkpoint: Path) -> None:
         "backend 'onnx-int4' is not known; give one of auto, torch, torch-bf16, onnx, onnx-int8, "
         "openvino, openvino-int8"
     )
+
+
+@pytest.mark.parametrize("device", ["cuda:97", "gpu", "meta", "", 5j])
+def test_there_is_no_such_device(checkpoint: Path, device: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Reader.from_pretrained(checkpoint, device=device)
+    assert str(caught.value) == (
+        f"device {device!r} is not here or not known; give cpu, or cuda, cuda:1 or mps where "
+        "there is one"
+    )
+
+
+def test_a_named_device_is_used(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(checkpoint, "onnx", speeds=(10.0, 20.0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    reader = Reader.from_pretrained(checkpoint, backend="torch", device="cpu")
+    assert reader.backend.name == "torch fp32"
+    assert fastest(checkpoint, torch.device("cpu")) == "onnx"
+    assert fastest(checkpoint, torch.device("cuda")) == "torch"
+
+
+def test_an_export_runs_on_the_cpu_alone(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Reader.from_pretrained(exported, backend="onnx", device="cpu").backend.name == (
+        "ONNX Runtime fp32"
+    )
+    monkeypatch.setattr(choice, "_device", torch.device)
+    for folder, backend in ((exported, "onnx"), (exported / EXPORTS / "onnx", "auto")):
+        with pytest.raises(RecipeError) as caught:
+            Reader.from_pretrained(folder, backend=backend, device="mps")
+        assert str(caught.value) == (
+            "device is 'mps', but exports run on the CPU; leave device out"
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_torch_computes_in_float32_whatever_the_file_holds(
+    checkpoint: Path, dtype: torch.dtype
+) -> None:
+    file = checkpoint / "model.safetensors"
+    halves = {name: each.to(dtype) for name, each in load_file(file).items()}
+    save_file(halves, file, metadata={"format": "pt"})
+    config = json.loads((checkpoint / "config.json").read_text())
+    for part in (config, config["encoder_config"]):
+        part["dtype"] = str(dtype).removeprefix("torch.")
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    backend = Reader.from_pretrained(checkpoint).backend
+    assert isinstance(backend, TorchBackend)
+    assert backend.name == "torch fp32"
+    assert {each.dtype for each in backend.model.parameters()} == {torch.float32}
 
 
 def test_torch_answers_where_it_is_named(checkpoint: Path) -> None:

@@ -403,6 +403,19 @@ def test_score_by_the_older_script(spanqa: Run, tmp_path: Path) -> None:
     assert err == "spanqa: 3 questions without a prediction score 0\n"
 
 
+@pytest.mark.parametrize(
+    "words", [("--na-prob", "no.json"), ("--na-prob-thresh", "0.5"), ("--precision-recall",)]
+)
+def test_the_older_script_knows_no_unanswerable_questions(
+    spanqa: Run, words: tuple[str, ...]
+) -> None:
+    status, _, err = spanqa("score", "a.json", "b.json", "--metric", "squad1.1", *words)
+    assert (status, err) == (
+        2,
+        f"spanqa: {words[0]} is for SQuAD 2.0; leave it out with --metric squad1.1\n",
+    )
+
+
 def test_score_equals_the_official_figures(spanqa: Run, squad_data: Path) -> None:
     systems = squad_data / "predictions"
     status, out, _ = spanqa(

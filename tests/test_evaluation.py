@@ -98,6 +98,15 @@ def test_a_foreign_checkpoint_is_calibrated_into_a_folder_of_ours(
     assert spanqa("calibrate", theirs, "--data", OTHER, "--output", tmp_path / "ours")[0] == 0
     assert sorted((path.name, path.read_bytes()) for path in theirs.iterdir()) == before
     assert Reader.from_pretrained(tmp_path / "ours").calibration is not None
+    assert damage(tmp_path / "ours") is None and (tmp_path / "ours" / SEAL).is_file()
+
+
+def test_another_checkpoint_is_not_calibrated_over(spanqa: Run, model: Path, adapter: Path) -> None:
+    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    status, _, error = spanqa("calibrate", model, "--data", "no.json", "--output", adapter)
+    assert status == 2
+    assert error == f"spanqa: {adapter}: holds other things; name a new folder with --output\n"
+    assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
 
 
 def test_evaluate_says_how_far_to_trust_it(spanqa: Run, model: Path, tmp_path: Path) -> None:
@@ -142,7 +151,8 @@ def test_a_precision_that_nothing_supports(
 
 def test_a_precision_out_of_range_stores_nothing(spanqa: Run, model: Path) -> None:
     before = (model / "config.json").read_bytes()
-    status, _, error = spanqa("calibrate", model, "--data", OTHER, "--min-precision", 80)
+    # Before anything is read or scored: there is no such file.
+    status, _, error = spanqa("calibrate", model, "--data", "no.json", "--min-precision", 80)
     assert status == 2
     assert error == "spanqa: min_precision must be between 0 and 1, got 80.0\n"
     assert (model / "config.json").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import external_data_helper as external
+from transformers import BertConfig
 
 from spanqa.adapter import Adapter, Origin
 from spanqa.choice import load as load_any
@@ -102,6 +104,34 @@ def test_a_pickle_under_the_name_of_safetensors_is_refused(
         Adapter(Origin("offline", None, "0", 1.0), {}).save(folder)
     (folder / name).write_bytes(pickle.dumps(Pickled(canary)))
     refused(lambda: Reader.from_pretrained(str(folder), backend="torch"), folder, "cannot be load")
+
+
+@pytest.mark.parametrize("load", [SpanQAModel.from_pretrained, SpanQAModel.from_encoder])
+def test_pickles_of_the_hub_are_not_converted_by_others(
+    load: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[str] = []
+    config = BertConfig(architectures=["BertForQuestionAnswering"])
+    monkeypatch.setattr(
+        "spanqa.model.AutoConfig.from_pretrained",
+        lambda *_, return_unused_kwargs=False, revision=None, trust_remote_code=None, **rest: (
+            (config, rest) if return_unused_kwargs else config
+        ),
+    )
+    monkeypatch.setattr("transformers.modeling_utils.cached_file", lambda *_, **__: None)
+    monkeypatch.setattr("transformers.modeling_utils.is_offline_mode", lambda: False)
+
+    def convert(name: str, **_: Any) -> tuple[None, str, bool]:
+        converted.append(name)
+        return None, "refs/pr/1", False
+
+    monkeypatch.setattr("transformers.modeling_utils.auto_conversion", convert)
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION", raising=False)
+    more = ("softmax",) if load == SpanQAModel.from_encoder else ()
+    with pytest.raises(ModelError, match=r"it has no model\.safetensors, and pickles, which"):
+        load("someone/pickles", *more)
+    assert converted == []
+    assert "DISABLE_SAFETENSORS_CONVERSION" not in os.environ
 
 
 # Code of their own

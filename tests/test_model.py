@@ -33,9 +33,10 @@ from transformers import (
 )
 
 from spanqa.crf import BEGIN, INSIDE, OUTSIDE
-from spanqa.errors import MissingExtraError, ModelError
+from spanqa.errors import MissingExtraError, ModelError, RecipeError
 from spanqa.heads import HEADS, CRFHead, SpanScores
 from spanqa.model import OUTSIDE_BIAS, SpanQAConfig, SpanQAModel, resolve_encoder
+from spanqa.recipe import WindowRecipe
 
 VOCABULARY = 60
 LENGTH = 24
@@ -262,7 +263,48 @@ def test_our_checkpoint_is_no_encoder(ours: Path) -> None:
         SpanQAModel.from_encoder(str(ours), "crf")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@fitting
+def test_dropouts_hold_whatever_they_are_called(name: str, dropout: float, tmp_path: Path) -> None:
+    AutoModel.from_config(FITTING[name]).save_pretrained(tmp_path)
+    model = SpanQAModel.from_encoder(
+        str(tmp_path), "softmax", hidden_dropout=dropout, attention_dropout=dropout
+    )
+    found = [m.p for m in model.encoder.modules() if isinstance(m, nn.Dropout)]
+    found += [p for m in model.encoder.modules() if (p := getattr(m, "attention_dropout", None))]
+    assert {each if isinstance(each, float) else each.p for each in found} <= {dropout}
+    assert found or name == "modernbert"
+    ones = torch.ones(2, LENGTH, dtype=torch.long)
+    model.train()
+    states = [model.encoder(input_ids=10 * ones, attention_mask=ones)[0] for _ in range(2)]
+    assert torch.equal(*states) == (dropout == 0.0)
+
+
+def test_a_dropout_that_the_encoder_does_not_have_is_refused(tmp_path: Path) -> None:
+    config = XLNetConfig(vocab_size=VOCABULARY, d_model=32, n_layer=1, n_head=2, d_inner=32)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        SpanQAModel.from_encoder(str(tmp_path), "softmax", attention_dropout=0.1)
+    assert str(caught.value) == (
+        "encoder.attention_dropout is 0.1, but xlnet encoders have no such dropout; leave it out"
+    )
+
+
+def test_a_setting_that_nobody_has_is_refused(tiny_encoder_folder: Path) -> None:
+    with pytest.raises(TypeError, match="got 'max_lenght', which bert encoders do not have"):
+        SpanQAModel.from_encoder(str(tiny_encoder_folder), "softmax", max_lenght=3)
+
+
 # Other people's question-answering checkpoints
+
+
+@pytest.mark.parametrize("limit", [24, 128, 195, 196, 512])
+def test_windows_fit_an_encoder_of_short_texts(limit: int) -> None:
+    theirs = answering(BertConfig(**SMALL | {"max_position_embeddings": limit}))
+    config = SpanQAModel.from_question_answering(theirs).config
+    lengths = WindowRecipe(config.max_length, config.stride, config.max_question_length)
+    assert lengths.max_length == min(384, limit)
+    assert (lengths == WindowRecipe()) == (limit == 512)
 
 
 @fitting

@@ -7,6 +7,7 @@ transformers 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -79,6 +80,29 @@ def test_a_generator_gives_a_generator(reader: Reader) -> None:
     found: Any = reader(PAIR | {"context": text} for text in CORPUS)
     assert not isinstance(found, list)
     assert list(found) == [reader(question=QUESTION, context=text) for text in CORPUS]
+
+
+def test_what_came_before_a_bad_item_of_a_generator_is_answered(reader: Reader) -> None:
+    found: Any = reader(each for each in (PAIR, {"question": QUESTION}, PAIR))
+    assert next(found) == reader(PAIR)
+    with pytest.raises(DataError, match=r"^the context of item 1 must be text, got NoneType$"):
+        next(found)
+
+
+def test_long_texts_of_a_generator_are_read_one_at_a_time(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanqa.reader.LOOK_AHEAD_CHARACTERS", len(CONTEXT))
+    read: list[int] = []
+
+    def asked() -> Iterator[dict[str, str]]:
+        for i in range(3):
+            read.append(i)
+            yield PAIR
+
+    found: Any = reader(asked())
+    next(found)
+    assert read == [0]
 
 
 def test_top_k_has_no_duplicates_and_falls(reader: Reader) -> None:

@@ -58,6 +58,26 @@ def test_extra_questions_are_drawn_apart_from_the_others(
     assert (len(drawn), sum(drawn)) == (27, 7)
 
 
+def test_a_sample_of_more_than_there_is_takes_all_and_says_so(
+    files: tuple[str, str], tiny_encoder_folder: Path
+) -> None:
+    train, extra = files
+    sizes = {"sample": 6000, "extra": [extra], "extra_sample": 7000, "eval_sample": 6}
+    said: list[str] = []
+    found = prepared(tiny_encoder_folder, train=train, said=said, **sizes)
+    everything = prepared(tiny_encoder_folder, train=train, extra=[extra])
+    assert found.train.examples == everything.train.examples
+    assert found.eval.examples == everything.eval.examples
+    assert found.questions == everything.questions
+    taken = found.questions
+    assert (taken["train"], taken["eval"]) == (len(found.train.examples) // 2, 5)
+    assert said[:3] == [
+        f"  data.sample: 6000 wanted, {taken['train']} there, all taken",
+        f"  data.extra_sample: 7000 wanted, {taken['extra']} there, all taken",
+        "  data.eval_sample: 6 wanted, 5 there, all taken",
+    ]
+
+
 def test_an_id_of_two_files_is_refused(files: tuple[str, str], tiny_encoder_folder: Path) -> None:
     train, extra = files
     with pytest.raises(DataError, match=r"extra.json: question id '.*' is in .*extra.json too"):
@@ -73,3 +93,21 @@ def test_reported_questions_are_not_calibrated_on(
     write_squad(reported, tmp_path / "copy.json")
     with pytest.raises(DataError, match=r"calibration question .* is in synthetic:eval:5 too"):
         prepared(tiny_encoder_folder, train=files[0], calibration=str(tmp_path / "copy.json"))
+
+
+def test_texts_that_are_calibrated_on_are_not_trained_on(
+    files: tuple[str, str], tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    examples = load(files[0]).examples
+    write_squad(examples[:7], tmp_path / "held.json")
+    said: list[str] = []
+    found = prepared(
+        tiny_encoder_folder, train=files[0], calibration=str(tmp_path / "held.json"), said=said
+    )
+    held = {e.context for e in examples[:7]}
+    assert {e.context for e in found.calibration.examples} == held
+    assert [e for e in examples if e.context not in held] == list(found.train.examples)
+    left_out = len(examples) - len(found.train.examples)
+    assert f"  {files[0]}: {left_out} left out, whose texts are calibrated on" in said
+    with pytest.raises(DataError, match=r"train.json: holds the text of every question in "):
+        prepared(tiny_encoder_folder, train=files[0], calibration=files[0])

@@ -15,7 +15,7 @@ from spanqa import reader as module
 from spanqa.abstention import NEVER
 from spanqa.answer import Answer
 from spanqa.backends import TorchBackend
-from spanqa.errors import DataError, ModelError, RecipeError, SpanQAError
+from spanqa.errors import DataError, ModelError, RecipeError, SpanQAError, WriteError
 from spanqa.folders import is_sealed
 from spanqa.reader import Reader, Texts
 
@@ -71,6 +71,10 @@ def test_the_best_of_all_documents_is_the_best_of_its_own(reader: Reader) -> Non
         ("Who?", {"x": "\ud800"}, "the text x holds a lone surrogate, which is not valid Unicode"),
         ("\udfff", "a", "the question holds a lone surrogate, which is not valid Unicode"),
         ([None], "a", "the question must be text, got NoneType"),
+        (5, "a", "the question must be text, got int"),
+        ({"question": "Who?"}, "a", "the question must be text, got dict"),
+        ("Who?", 5, "the text must be text, got int"),
+        ("Who?", b"a", "the text must be text, got bytes"),
     ],
 )
 def test_what_cannot_be_answered(reader: Reader, question: Any, context: Any, message: str) -> None:
@@ -117,9 +121,31 @@ def test_long_texts_are_read_one_at_a_time(reader: Reader, monkeypatch: pytest.M
 
 
 def test_what_came_before_a_bad_item_of_a_stream_is_answered(reader: Reader) -> None:
-    found = reader.stream([(ASKED[0], CORPUS[0]), (ASKED[0], [])])
-    with pytest.raises(DataError):
+    for bad in ([], ["a", 3], "\ud800", 5):
+        asked: list[Any] = [(ASKED[0], CORPUS[0]), (ASKED[1], CORPUS[4]), (ASKED[0], bad)]
+        found = reader.stream([*asked, (ASKED[0], CORPUS[0])])
+        assert [next(found), next(found)] == [reader.answer(*each) for each in asked[:2]]
+        with pytest.raises(DataError, match="text"):
+            next(found)
+
+
+def test_what_came_before_an_error_of_a_generator_is_answered(reader: Reader) -> None:
+    def asked() -> Iterator[tuple[str, Texts]]:
+        yield ASKED[0], CORPUS[0]
+        raise KeyError("lost")
+
+    found = reader.stream(asked())
+    assert next(found) == reader.answer(ASKED[0], CORPUS[0])
+    with pytest.raises(KeyError, match="lost"):
         next(found)
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_no_answers_cannot_be_wanted(reader: Reader, top_k: int) -> None:
+    with pytest.raises(RecipeError, match="top_k must be at least 1"):
+        reader.answer(ASKED[0], LONG, top_k=top_k)
+    with pytest.raises(RecipeError, match="top_k must be at least 1"):
+        next(reader.stream([(ASKED[0], LONG)], top_k=top_k))
 
 
 def test_batches_hold_as_many_tokens_as_the_longest_windows(
@@ -164,11 +190,28 @@ def test_a_stored_precision_decides_in_place_of_the_threshold(reader: Reader) ->
 def test_a_saved_reader_is_the_same(tiny_model_folder: Path, tmp_path: Path) -> None:
     reader = Reader.from_pretrained(tiny_model_folder)
     assert reader.backend.name.startswith("torch fp32")
-    reader.save_pretrained(tmp_path)
-    again = Reader.from_pretrained(tmp_path)
+    reader.save_pretrained(tmp_path / "saved")
+    again = Reader.from_pretrained(tmp_path / "saved")
     first, second = (each.answer(ASKED[0], LONG, top_k=3) for each in (reader, again))
     assert [a.text for a in first] == [a.text for a in second]
     assert [a.probability for a in first] == pytest.approx([a.probability for a in second])
+
+
+def test_a_folder_that_holds_something_is_not_saved_into(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader.from_pretrained(tiny_model_folder)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("kept")
+    for folder in (tmp_path, mine):
+        with pytest.raises(WriteError, match=r"holds other things; name a new folder$"):
+            reader.save_pretrained(folder)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(WriteError, match="name a new folder"):
+        reader.save_pretrained(".")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "mine.txt"]
+    assert mine.read_text() == "kept"
 
 
 def test_there_is_no_such_model(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from spanqa.answer import Answer
     from spanqa.comparison import compare
     from spanqa.data import Example, Reference, load
-    from spanqa.errors import SpanQAError
+    from spanqa.errors import (
+        DataError,
+        MissingExtraError,
+        ModelError,
+        RecipeError,
+        RunError,
+        SpanQAError,
+        WriteError,
+    )
     from spanqa.metrics import evaluate
     from spanqa.model import SpanQAConfig, SpanQAModel
     from spanqa.reader import Reader
@@ -22,13 +30,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "DataError",
     "Example",
+    "MissingExtraError",
+    "ModelError",
     "Reader",
     "Recipe",
+    "RecipeError",
     "Reference",
+    "RunError",
     "SpanQAConfig",
     "SpanQAError",
     "SpanQAModel",
+    "WriteError",
     "__version__",
     "compare",
     "evaluate",
@@ -37,13 +51,19 @@ __all__ = [
 
 _MODULE_OF = {
     "Answer": "answer",
+    "DataError": "errors",
     "Example": "data",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
     "Reader": "reader",
     "Recipe": "recipe",
+    "RecipeError": "errors",
     "Reference": "data",
+    "RunError": "errors",
     "SpanQAConfig": "model",
     "SpanQAError": "errors",
     "SpanQAModel": "model",
+    "WriteError": "errors",
     "compare": "comparison",
     "evaluate": "metrics",
     "load": "data",

@@ -57,7 +57,18 @@ def limits(comparison: Comparison, analysis: Analysis) -> Iterable[str]:
             f"The questions come from {count(analysis.sizes.articles, 'article')}: too few for "
             "the intervals to be trusted."
         )
-    if comparison.recipe.data.sample is not None:
-        yield f"Training used a random sample of {comparison.recipe.data.sample:,} questions."
-    if comparison.recipe.data.eval_sample is not None:
+    yield from _samples(comparison)
+
+
+def _samples(comparison: Comparison) -> Iterable[str]:
+    """What was drawn; where there were fewer questions than wanted, all were taken."""
+    wanted = comparison.recipe.data.sample
+    taken = [run.environment.get("questions", {}).get("train", wanted) for run in comparison.runs]
+    if wanted is not None and min(taken, default=wanted) < wanted:
+        there = f"{min(taken):,}"
+        yield f"Training used all {there} questions; the recipe wants a sample of {wanted:,}."
+    elif wanted is not None:
+        yield f"Training used a random sample of {wanted:,} questions."
+    reported = comparison.recipe.data.eval_sample
+    if reported is not None and len(comparison.questions) >= reported:
         yield "The reported questions are a random sample of the evaluation data."

@@ -50,30 +50,37 @@ class Loaded(NamedTuple):
     config: SpanQAConfig
 
 
-def load(name: str, revision: str | None = None, backend: str = "auto") -> Loaded:
+def load(
+    name: str, revision: str | None = None, backend: str = "auto", device: str | None = None
+) -> Loaded:
     """A checkpoint or an export, with what is to run it.
 
     Args:
         name: as `spanqa.shipped.load`, or a folder that `spanqa export` wrote.
         revision: branch, tag or commit on the hub.
         backend: one of `BACKENDS`.
+        device: what torch runs on, such as `cpu`, `cuda:1` or `mps`; the first GPU, or else the
+            CPU, if left out. Exports run on the CPU.
 
     Raises:
-        RecipeError: there is no such backend.
+        RecipeError: there is no such backend or device, or an export cannot run on it.
         ModelError: the checkpoint has no such export, or an outdated or damaged one.
         MissingExtraError: what runs it is not installed.
     """
     if backend not in BACKENDS:
         raise RecipeError(f"backend {backend!r} is not known; give one of {', '.join(BACKENDS)}")
+    place = _device(device)
     folder = folder_of(name)
+    if device is not None and place.type != "cpu" and (backend in KINDS or is_export(folder)):
+        raise RecipeError(f"device is {device!r}, but exports run on the CPU; leave device out")
     if is_export(folder):
         manifest = Manifest.load(folder)
         if backend not in ("auto", manifest.kind):
             raise ModelError(f"{name}: is an export for {manifest.kind}, not for {backend}")
         return load_export(folder, manifest)
-    chosen = fastest(folder) if backend == "auto" else backend
+    chosen = fastest(folder, place) if backend == "auto" else backend
     if chosen not in KINDS:
-        return _load_torch(name, revision, bf16=chosen == BF16)
+        return _load_torch(name, revision, place, bf16=chosen == BF16)
     found = exports_of(folder).get(chosen)
     command = f"spanqa export {name} --format {chosen.replace('-int8', ' --int8')} --data FILE"
     if found is None and not (Path(name) / "config.json").is_file():
@@ -117,16 +124,42 @@ def open_export(folder: Path, manifest: Manifest) -> Backend:
     return OpenVINOBackend(folder / OPENVINO_FILE, precision=manifest.precision)
 
 
-def _load_torch(name: str, revision: str | None, *, bf16: bool) -> Loaded:
+def _load_torch(name: str, revision: str | None, device: torch.device, *, bf16: bool) -> Loaded:
     model, tokenizer = load_model(name, revision)
-    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
+    if not (bf16 and model.dtype == torch.bfloat16):
+        torch.nn.Module.float(model)  # transformers keeps the numbers of the file, such as float16
+    torch.nn.Module.to(model, device)
     return Loaded(TorchBackend(model, bf16=bf16), tokenizer, model.config)
 
 
-def fastest(folder: Path) -> str:
+def _device(name: str | None) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        RecipeError: it is not, or there is no such kind.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # of torch; the last is no text
+        raise _no_device(name) from error
+    if device.type == "meta":  # which holds no numbers
+        raise _no_device(name)
+    return device
+
+
+def _no_device(name: str) -> RecipeError:
+    return RecipeError(
+        f"device {name!r} is not here or not known; give cpu, or cuda, cuda:1 or mps where there "
+        "is one"
+    )
+
+
+def fastest(folder: Path, device: torch.device | None = None) -> str:
     """The backend that was the fastest on this kind of CPU, of those that are usable."""
     best, ratio = "torch", 1.0
-    if torch.cuda.is_available():
+    if (device or _device(None)).type != "cpu":
         return best
     exports = {kind: each for kind, each in exports_of(folder).items() if _ratios(each)}
     now = checkpoint_sha256(folder) if exports else None

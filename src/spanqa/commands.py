@@ -25,6 +25,7 @@ from spanqa.arguments import (
     fill_from_recipe,
     shown,
 )
+from spanqa.errors import RecipeError
 
 if TYPE_CHECKING:
     from spanqa.metrics import Scores
@@ -154,7 +155,7 @@ def calibrate(
         objective: What the null threshold is to be best for.
         min_precision: From now on give only answers of which at least this share are right, as far
             as these questions can show it.
-        output: Folder for the calibrated checkpoint; it is changed where it lies if left out.
+        output: New folder for the calibrated checkpoint; it is changed where it lies if left out.
         batch_size: Windows of the longest kind in a batch.
     """
     from spanqa import console, evaluation
@@ -239,8 +240,8 @@ def score(
         predictions: JSON file of question ids and answer texts, "" for no answer.
         metric: Which of the two official scripts.
         na_prob: JSON file of question ids and probabilities of no answer (SQuAD 2.0).
-        na_prob_thresh: No answer is taken where that probability exceeds this.
-        precision_recall: Add the average precisions; needs the probabilities.
+        na_prob_thresh: No answer is taken where that probability exceeds this (SQuAD 2.0).
+        precision_recall: Add the average precisions; needs the probabilities (SQuAD 2.0).
         strict: Refuse what the script lets pass: questions without a prediction, foreign ids,
             scores that are no probabilities, and more.
         as_json: Print exactly what the script prints.
@@ -248,6 +249,13 @@ def score(
     from spanqa import console, metrics
     from spanqa.data import load
 
+    for option, given in (
+        ("--na-prob", na_prob is not None),
+        ("--na-prob-thresh", na_prob_thresh != 1.0),
+        ("--precision-recall", precision_recall),
+    ):
+        if given and metric == "squad1.1":
+            raise RecipeError(f"{option} is for SQuAD 2.0; leave it out with --metric squad1.1")
     examples = load(data, misaligned="keep").examples
     texts = metrics.read_predictions(predictions)
     if metric == "squad1.1":

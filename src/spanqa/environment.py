@@ -18,9 +18,9 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
 def describe_environment(
-    recipe: Recipe, fingerprints: dict[str, str], bf16: bool
+    recipe: Recipe, fingerprints: dict[str, str], questions: dict[str, int], bf16: bool
 ) -> dict[str, Any]:
-    """Versions, hardware, processes, precision, data fingerprints and the recipe's signature."""
+    """Versions, hardware, processes, precision, what the data were, and the recipe's signature."""
     cuda = torch.cuda.is_available()
     return {
         "spanqa": spanqa.__version__,
@@ -31,6 +31,7 @@ def describe_environment(
         "threads": torch.get_num_threads(),
         "precision": "bf16" if bf16 else "fp32",
         "data": fingerprints,
+        "questions": questions,
         "recipe": recipe.signature(),
     }
 

@@ -12,7 +12,7 @@ from spanqa.calibration import store
 from spanqa.choice import is_checkpoint
 from spanqa.data import Corpus, load, require_labels
 from spanqa.decoding import Prediction
-from spanqa.errors import ModelError
+from spanqa.errors import ModelError, WriteError
 from spanqa.figure import risk_coverage_curve
 from spanqa.folders import replace_file
 from spanqa.manifest import ANSWERING, EXPORTS, exports_of, is_export
@@ -24,6 +24,7 @@ from spanqa.records import dump, parse, read_json, write_atomic
 from spanqa.reliability import Reliability, reliability
 from spanqa.run import Calibration
 from spanqa.windows import Windows
+from spanqa.writing import is_free
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def calibrate(
         model: folder of a checkpoint, whose exports follow, or of an export; any checkpoint where
             `output` is given, also from the hub.
         data: questions that are not to be reported on; a source that `spanqa.data.load` takes.
-        output: folder for the calibrated checkpoint; `model` itself if left out.
+        output: new or empty folder for the calibrated checkpoint; `model` itself if left out.
         objective: what the null threshold is to be best for.
         min_precision: what the checkpoint goes by from now on, in place of the null threshold.
         batch_size: windows of the longest kind in a batch.
@@ -175,6 +176,10 @@ def calibrate(
             f"{model}: is an export, which is calibrated where it lies; leave out --output, or "
             "name the checkpoint that it was made of"
         )
+    if min_precision is not None:
+        rule_for(min_precision, ())  # refuses what is out of range
+    if output is not None and not is_free(output):
+        raise WriteError(f"{output}: holds other things; name a new folder with --output")
     corpus = _labelled(data, "error")  # it is fitted on where the answers stand
     kind = "auto" if is_export(Path(model)) else "torch"
     reader = Reader.from_pretrained(model, backend=kind, batch_size=batch_size)
@@ -192,8 +197,6 @@ def calibrate(
         objective=objective,
     )
     store(calibration, reader.config)
-    if min_precision is not None:
-        rule_for(min_precision, calibration.levels)  # refuses what is out of range
     reader.config.min_precision = min_precision
     if output is None:
         exports = (Path(model) / EXPORTS / kind for kind in exports_of(Path(model)))

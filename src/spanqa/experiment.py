@@ -80,10 +80,6 @@ def one_run(
 
 
 def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
-    dropouts = {
-        "hidden_dropout_prob": recipe.encoder.hidden_dropout,
-        "attention_probs_dropout_prob": recipe.encoder.attention_dropout,
-    }
     return SpanQAModel.from_encoder(
         recipe.encoder.name,
         head,
@@ -92,7 +88,8 @@ def _new_model(recipe: Recipe, head: str) -> SpanQAModel:
         stride=recipe.windows.stride,
         max_question_length=recipe.windows.max_question_length,
         max_answer_length=recipe.decoding.max_answer_length,
-        **{name: value for name, value in dropouts.items() if value is not None},
+        hidden_dropout=recipe.encoder.hidden_dropout,
+        attention_dropout=recipe.encoder.attention_dropout,
     )
 
 
@@ -153,7 +150,9 @@ def _evaluate(
         leaky_exact=_leaky_exact(prepared.eval, scored, recipe.decoding.max_answer_length),
         calibration=calibration,
         cost=_cost(model, prepared, history, scored, peak),
-        environment=describe_environment(recipe, prepared.fingerprints, backend.bf16),
+        environment=describe_environment(
+            recipe, prepared.fingerprints, prepared.questions, backend.bf16
+        ),
         predictions={p.id: rule.text(p) for p in predictions},
         best_spans={p.id: best_text(p) for p in predictions},
         null_odds={p.id: p.null_odds for p in predictions},

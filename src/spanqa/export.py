@@ -44,6 +44,7 @@ from spanqa.reader import BATCH_SIZE, Reader
 from spanqa.shipped import folder_of
 from spanqa.shipped import load as load_model
 from spanqa.windows import Template
+from spanqa.writing import is_free
 
 Format = Literal["onnx", "openvino"]
 QUESTIONS, SEED = 500, 0
@@ -129,8 +130,7 @@ def export(
 
 def _require_free(folder: Path) -> None:
     """An export takes the place of an older one, and of nothing else."""
-    there = folder.resolve()
-    if there == Path.cwd() or (there.exists() and not is_export(there) and any(there.iterdir())):
+    if not is_free(folder) and (folder.resolve() == Path.cwd() or not is_export(folder)):
         raise ModelError(
             f"{folder}: holds other things than an export; name a new folder with --output"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ UNUSABLE = (
     StrictDataclassError,
 )
 """What transformers raises over damaged or foreign files."""
+_NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -50,13 +52,16 @@ def weights_error(name: str, error: Exception) -> ModelError:
     folder = Path(name)
     pickled = [path.name for pattern in PICKLED for path in sorted(folder.glob(pattern))]
     if pickled and not any(folder.glob("*.safetensors")):
-        what = f"{pickled[0]} is a pickle, which can run code when it is loaded, so it is refused"
+        what = f"{pickled[0]} is a pickle, which can run code when it is loaded, so it is refused;"
     elif "cannot be loaded with `safetensors`" in str(error):  # on the hub
-        what = "it has no model.safetensors, and pickles, which can run code, are refused"
+        what = (
+            "it has no model.safetensors, and pickles, which can run code, are refused; name a "
+            "revision that has one, or"
+        )
     else:
         return loading_error(name, "model", error)
     return ModelError(
-        f"{name}: {what}; convert it once where you trust it: torch.load(FILE, weights_only=True), "
+        f"{name}: {what} convert it once where you trust it: torch.load(FILE, weights_only=True), "
         "then safetensors.torch.save_file(weights, 'model.safetensors')"
     )
 
@@ -91,6 +96,24 @@ def require_weights(name: str, missing: Iterable[str]) -> None:
             f"{name}: its weights lack {needed[0]} ({len(needed)} missing in all); "
             "load a checkpoint that is whole"
         )
+
+
+@contextmanager
+def as_published() -> Iterator[None]:
+    """Loads weights of the revision that was named, and no others.
+
+    Where a hub id has pickles alone, transformers asks a service to convert them, and loads what it
+    finds in an open pull request.
+    """
+    before = os.environ.get(_NO_CONVERSION)
+    os.environ[_NO_CONVERSION] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_CONVERSION]
+        else:
+            os.environ[_NO_CONVERSION] = before
 
 
 @contextmanager

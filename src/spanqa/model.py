@@ -23,12 +23,14 @@ from spanqa.folders import unseal, verify
 from spanqa.heads import CRFHead, Potentials, SpanScores, make_head
 from spanqa.loading import (
     UNUSABLE,
+    as_published,
     require_own_weights,
     require_weights,
     weights_error,
     without_report,
 )
-from spanqa.parts import empty_encoder, empty_neck, parts_of, without_pooling
+from spanqa.parts import empty_encoder, empty_neck, parts_of, set_dropouts, without_pooling
+from spanqa.recipe import WindowRecipe
 
 OUTSIDE_BIAS = 4.0
 """A new chain begins near the all-O path, as hardly any token is part of an answer; going on inside
@@ -177,8 +179,16 @@ class SpanQAModel(PreTrainedModel):
         return hidden if self.neck is None else self.neck(hidden)
 
     @classmethod
+    @as_published()
     def from_encoder(
-        cls, name: str, head: str, *, revision: str | None = None, **settings: Any
+        cls,
+        name: str,
+        head: str,
+        *,
+        revision: str | None = None,
+        hidden_dropout: float | None = None,
+        attention_dropout: float | None = None,
+        **settings: Any,
     ) -> SpanQAModel:
         """A new head on a pretrained encoder.
 
@@ -186,10 +196,14 @@ class SpanQAModel(PreTrainedModel):
             name: hub id or folder of the encoder; `offline` for the one of the `offline` extra.
             head: a name in `spanqa.heads.HEADS`.
             revision: branch, tag or commit on the hub.
-            settings: fields of `SpanQAConfig`, or dropouts of the encoder's configuration.
+            hidden_dropout: of the hidden states, whatever the encoder's configuration calls it.
+            attention_dropout: of the attention weights; the encoder's own value if left out.
+            settings: fields of `SpanQAConfig`, or of the encoder's configuration.
 
         Raises:
             ModelError: when there is no such encoder, or its weights are not safetensors.
+            RecipeError: when the encoder has no such dropout.
+            TypeError: when neither configuration has such a field.
         """
         ours = {key: settings.pop(key) for key in list(settings) if hasattr(SpanQAConfig, key)}
         path = resolve_encoder(name)
@@ -197,10 +211,16 @@ class SpanQAModel(PreTrainedModel):
         try:
             source = {"revision": revision or "main", **LOADING}
             encoder_config = AutoConfig.from_pretrained(path, **settings, **source)
-            if isinstance(encoder_config, SpanQAConfig):
-                raise ModelError(
-                    f"{name}: is a trained spanqa model; give the encoder it is made of"
-                )
+        except UNUSABLE as error:
+            raise weights_error(name, error) from error
+        if isinstance(encoder_config, SpanQAConfig):
+            raise ModelError(f"{name}: is a trained spanqa model; give the encoder it is made of")
+        for key in settings:  # which transformers would leave out without a word
+            if not hasattr(encoder_config, key):
+                kind = encoder_config.model_type
+                raise TypeError(f"from_encoder() got {key!r}, which {kind} encoders do not have")
+        set_dropouts(encoder_config, hidden_dropout, attention_dropout)
+        try:
             with without_report():
                 encoder, report = AutoModel.from_pretrained(
                     path,
@@ -217,6 +237,7 @@ class SpanQAModel(PreTrainedModel):
         return cls(config, encoder)
 
     @classmethod
+    @as_published()
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, *args: Any, **kwargs: Any
     ) -> SpanQAModel:
@@ -267,7 +288,16 @@ class SpanQAModel(PreTrainedModel):
         """
         encoder, neck, classifier = parts_of(theirs)
         limit = getattr(encoder.config, "max_position_embeddings", 512) or 512
-        config = SpanQAConfig(encoder_config=encoder.config, max_length=min(384, limit), neck=neck)
+        usual = WindowRecipe()
+        longest = min(usual.max_length, limit)
+        question = usual.question_for(longest)
+        config = SpanQAConfig(
+            encoder_config=encoder.config,
+            max_length=longest,
+            stride=usual.stride_for(longest, question),
+            max_question_length=question,
+            neck=neck,
+        )
         model = cls(config, encoder, theirs.get_submodule(neck) if neck else None)
         model.head.classifier.load_state_dict(classifier.state_dict())
         nn.Module.to(model, classifier.weight.dtype)

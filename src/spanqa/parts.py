@@ -13,10 +13,37 @@ from transformers import (
     PreTrainedModel,
 )
 
-from spanqa.errors import ModelError
+from spanqa.errors import ModelError, RecipeError
 
 MORE_THAN_PARTS = ("longformer",)
 """Their question-answering class does something else too: global attention on the question."""
+
+
+HIDDEN = ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout")
+ATTENTION = ("attention_probs_dropout_prob", "attention_dropout")
+"""What configurations call the dropouts of an encoder; a few have several."""
+
+
+def set_dropouts(config: Any, hidden: float | None, attention: float | None) -> None:
+    """Set the dropouts of an encoder's configuration; None leaves its own.
+
+    Raises:
+        RecipeError: it has no such dropout.
+    """
+    for option, value, names in (
+        ("hidden_dropout", hidden, HIDDEN),
+        ("attention_dropout", attention, ATTENTION),
+    ):
+        if value is None:
+            continue
+        found = [name for name in names if hasattr(config, name)]
+        if not found:
+            raise RecipeError(
+                f"encoder.{option} is {value}, but {config.model_type} encoders have no such "
+                "dropout; leave it out"
+            )
+        for name in found:
+            setattr(config, name, value)
 
 
 def without_pooling(config: PreTrainedConfig) -> dict[str, bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from spanqa.decoding import Span
@@ -20,9 +20,6 @@ from spanqa.words import Words, words_of
 
 if TYPE_CHECKING:
     from spanqa.reader import Reader
-
-GROUP = 64
-"""Questions that are read together from a generator."""
 
 
 class Found(TypedDict):
@@ -44,7 +41,7 @@ class Options:
     """What the pipeline could be told, with its defaults."""
 
     top_k: int = 1
-    """Answers wanted; a single one comes as a dict, several as a list."""
+    """Answers wanted; one that is alone comes as a dict, several as a list."""
     doc_stride: int | None = None
     """Tokens that neighbouring windows share."""
     max_answer_len: int = 15
@@ -96,10 +93,10 @@ class Options:
         limit = reader.tokenizer.model_max_length
         if longest > limit:
             raise RecipeError(f"max_seq_len must be at most {limit} for {reader.name}")
-        question = self.max_question_len or min(own.max_question_length, longest // 3)
+        question = self.max_question_len or own.question_for(longest)
         stride = self.doc_stride
         if stride is None:
-            stride = min(own.stride, longest // 2, max(0, (longest - question - 8) // 2))
+            stride = own.stride_for(longest, question)
         try:
             return WindowRecipe(longest, stride, question)
         except RecipeError as error:
@@ -166,8 +163,10 @@ def _pair(item: Any, number: int) -> Example:
 
 
 def _stream(reader: Reader, asked: Iterable[Any], options: Options) -> Iterator[Result]:
-    numbered = enumerate(asked)
-    while group := [_pair(item, number) for number, item in islice(numbered, GROUP)]:
+    from spanqa.reader import in_groups  # which imports this module
+
+    read = (_pair(item, number) for number, item in enumerate(asked))
+    for group in in_groups(read, lambda example: len(example.context)):
         yield from _answer(reader, group, options)
 
 

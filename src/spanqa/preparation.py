@@ -9,7 +9,7 @@ from spanqa.data import Corpus, fingerprint, load, require_labels, sample, split
 from spanqa.errors import DataError
 from spanqa.example import Example
 from spanqa.model import resolve_encoder
-from spanqa.recipe import Recipe
+from spanqa.recipe import DataRecipe, Recipe
 from spanqa.rows import printable
 from spanqa.tokenizer import load_tokenizer
 from spanqa.training import Say
@@ -25,6 +25,8 @@ class Prepared:
     eval: Windows
     tokenizer: Any
     fingerprints: dict[str, str]
+    questions: dict[str, int]
+    """How many were taken, which are fewer than the recipe wants where there were fewer."""
 
 
 def prepare(recipe: Recipe, say: Say) -> Prepared:
@@ -32,15 +34,22 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
     data = recipe.data
     source = load(data.train, misaligned=data.misaligned)
     require_labels(source)
-    training, calibration = _split(recipe, source)
+    training, calibration = _split(recipe, source, say)
     extra = [load(name, misaligned=data.misaligned) for name in data.extra]
-    training += _extra(recipe, extra, source, calibration)
+    added = _extra(recipe, extra, source, calibration, say)
     corpus = load(data.eval, misaligned="keep")
     require_labels(corpus)
     evaluation = corpus.examples
     if data.eval_sample is not None:
-        evaluation = sample(evaluation, data.eval_sample, data.sample_seed)
+        evaluation = _drawn(evaluation, "eval_sample", data, say)
     _require_apart(calibration, evaluation, data.eval)
+    taken = {
+        "train": len(training),
+        **({"extra": len(added)} if extra else {}),
+        "calibration": len(calibration),
+        "eval": len(evaluation),
+    }
+    training += added
     _say_what_was_loaded((source, *extra), training, calibration, evaluation, say)
 
     tokenizer = load_tokenizer(resolve_encoder(recipe.encoder.name), recipe.encoder.revision)
@@ -58,30 +67,67 @@ def prepare(recipe: Recipe, say: Say) -> Prepared:
             "calibration": fingerprint(calibration),
             "eval": corpus.fingerprint,
         },
+        questions=taken,
     )
 
 
-def _split(recipe: Recipe, source: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def _split(
+    recipe: Recipe, source: Corpus, say: Say
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Training and calibration questions, both drawn down to the wanted sample."""
     data = recipe.data
     if data.calibration is not None:
         named = load(data.calibration, misaligned=data.misaligned)
         require_labels(named)
-        training, calibration = source.examples, named.examples
+        training, calibration = _apart(source, named, say), named.examples
     else:
         training, calibration = split_by_article(
             source.examples, data.calibration_fraction, data.sample_seed
         )
     if data.sample is not None:
-        training = sample(training, data.sample, data.sample_seed)
+        training = _drawn(training, "sample", data, say)
         wanted = max(1, round(data.sample * data.calibration_fraction))
         if data.calibration is None and wanted < len(calibration):
             calibration = sample(calibration, wanted, data.sample_seed)
     return training, calibration
 
 
+def _drawn(
+    examples: tuple[Example, ...], option: str, data: DataRecipe, say: Say
+) -> tuple[Example, ...]:
+    """The sample that a recipe's option wants, or all, with a word, where there are not so many."""
+    wanted = getattr(data, option)
+    if wanted > len(examples):
+        say(f"  data.{option}: {wanted} wanted, {len(examples)} there, all taken")
+        return examples
+    return sample(examples, wanted, data.sample_seed)
+
+
+def _apart(source: Corpus, calibration: Corpus, say: Say) -> tuple[Example, ...]:
+    """Training questions on other texts than calibration's.
+
+    Raises:
+        DataError: there are none.
+    """
+    texts = {example.context for example in calibration}
+    kept = tuple(example for example in source if example.context not in texts)
+    if not kept:
+        raise DataError(
+            f"{calibration.source}: holds the text of every question in {source.source}; calibrate "
+            "on other texts (data.calibration), or leave it out"
+        )
+    if len(kept) < len(source):
+        left_out = len(source) - len(kept)
+        say(f"  {source.source}: {left_out} left out, whose texts are calibrated on")
+    return kept
+
+
 def _extra(
-    recipe: Recipe, corpora: list[Corpus], source: Corpus, calibration: tuple[Example, ...]
+    recipe: Recipe,
+    corpora: list[Corpus],
+    source: Corpus,
+    calibration: tuple[Example, ...],
+    say: Say,
 ) -> tuple[Example, ...]:
     """Questions of `data.extra` on other texts than calibration's, drawn down to the wanted sample.
 
@@ -99,9 +145,10 @@ def _extra(
                     f"{ids[example.id]} too; give every training question an id of its own"
                 )
             ids[example.id] = corpus.source
-    found = [example for corpus in corpora for example in corpus if example.context not in texts]
-    wanted = recipe.data.extra_sample
-    return tuple(found) if wanted is None else sample(found, wanted, recipe.data.sample_seed)
+    found = tuple(each for corpus in corpora for each in corpus if each.context not in texts)
+    if recipe.data.extra_sample is None:
+        return found
+    return _drawn(found, "extra_sample", recipe.data, say)
 
 
 def _require_apart(

@@ -12,9 +12,9 @@ from spanqa.backends import Backend, TorchBackend
 from spanqa.calibration import stored
 from spanqa.choice import load
 from spanqa.decoding import Prediction, WindowScores, decode_all
-from spanqa.errors import DataError, ModelError, RecipeError
+from spanqa.errors import DataError, ModelError, RecipeError, WriteError
 from spanqa.example import Example
-from spanqa.folders import seal
+from spanqa.folders import write_sealed
 from spanqa.model import SpanQAConfig
 from spanqa.pipeline import Result, call
 from spanqa.prediction import score_windows
@@ -22,7 +22,7 @@ from spanqa.recipe import WindowRecipe
 from spanqa.rows import encodable
 from spanqa.shipped import DEFAULT
 from spanqa.windows import Windows, cut
-from spanqa.writing import writing
+from spanqa.writing import is_free
 
 T = TypeVar("T")
 Texts = str | Sequence[str] | Mapping[str, str]
@@ -86,6 +86,7 @@ class Reader:
         *,
         revision: str | None = None,
         backend: str = "auto",
+        device: str | None = None,
         batch_size: int = BATCH_SIZE,
         min_precision: float | None = None,
     ) -> Reader:
@@ -98,16 +99,18 @@ class Reader:
                 `spanqa export` wrote.
             revision: branch, tag or commit on the hub.
             backend: one of `spanqa.choice.BACKENDS`; `auto` takes the fastest one measured here.
+            device: what torch runs on, such as `cpu`, `cuda:1` or `mps`; the first GPU, or else the
+                CPU, if left out.
             batch_size: windows of the longest kind in a batch.
             min_precision: as in `Reader`.
 
         Raises:
             ModelError: there is no such checkpoint or export, or it cannot be used.
-            RecipeError: there is no such backend.
+            RecipeError: there is no such backend or device, or an export cannot run on it.
             MissingExtraError: what it needs is not installed.
         """
         return cls(
-            *load(str(name), revision, backend),
+            *load(str(name), revision, backend, device),
             batch_size=batch_size,
             min_precision=min_precision,
             name=str(name),
@@ -116,16 +119,26 @@ class Reader:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model, tokenizer and configuration into `folder`, which `from_pretrained` reads.
 
+        It appears whole and sealed, or not at all.
+
+        Args:
+            folder: a new one, or an empty one.
+
         Raises:
             ModelError: the model was exported for another backend, which has no weights to save.
-            WriteError: the folder cannot be written.
+            WriteError: the folder holds something, or cannot be written.
         """
         if not isinstance(self.backend, TorchBackend):
             raise ModelError(f"{self.name}: is an export; save the checkpoint that it was made of")
-        with writing(Path(folder)):
-            self.backend.model.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-            seal(Path(folder))
+        if not is_free(Path(folder)):
+            raise WriteError(f"{folder}: holds other things; name a new folder")
+        model = self.backend.model
+
+        def write(path: str) -> None:
+            model.save_pretrained(path)
+            self.tokenizer.save_pretrained(path)
+
+        write_sealed(Path(folder), write)
 
     @overload
     def answer(self, question: str, context: Texts, *, top_k: int = 1) -> tuple[Answer, ...]: ...
@@ -151,13 +164,15 @@ class Reader:
             checkpoint's threshold, or where `min_precision` is not supported.
 
         Raises:
-            DataError: a text is not valid Unicode, or there is no text.
+            DataError: a text or a question is no text, or not valid Unicode, or there is no text.
+            RecipeError: `top_k` is less than 1.
         """
         texts = _by_id(context)
-        if top_k < 1:
-            raise RecipeError(f"top_k must be at least 1, got {top_k}")
+        _require_top_k(top_k)
+        if not isinstance(question, str | Iterable) or isinstance(question, Mapping | bytes):
+            raise DataError(f"the question must be text, got {type(question).__name__}")
         questions = [question] if isinstance(question, str) else list(question)
-        found = tuple(self._answer([(each, texts) for each in questions], top_k))
+        found = tuple(self._answer([_examples(each, texts) for each in questions], top_k))
         return found[0] if isinstance(question, str) else found
 
     def __call__(self, *inputs: Any, **options: Any) -> Result | list[Result] | Iterator[Result]:
@@ -170,8 +185,8 @@ class Reader:
                 several questions), and the fields of `spanqa.pipeline.Options`.
 
         Returns:
-            A dict with `score`, `start`, `end` and `answer`; a list of them for `top_k` above 1;
-            a list of either for several questions.
+            A dict with `score`, `start`, `end` and `answer`; a list of them where `top_k` is above
+            1 and the text has more than one answer; a list of either for several questions.
 
         Raises:
             DataError: a question or a context is missing, empty, or no valid Unicode.
@@ -192,21 +207,24 @@ class Reader:
             top_k: as in `answer`.
 
         Raises:
-            DataError: as `answer`, once what came before has been answered.
+            DataError: as `answer`, once what came before has been answered, as with any error that
+                `asked` raises.
+            RecipeError: as `answer`.
         """
-        read = ((question, _by_id(context)) for question, context in asked)
-        for group in in_groups(read, lambda pair: sum(map(len, pair[1].values()))):
+        _require_top_k(top_k)
+        read = (_examples(question, _by_id(context)) for question, context in asked)
+        for group in in_groups(read, lambda each: sum(len(example.context) for example in each)):
             yield from self._answer(group, top_k)
 
     def _answer(
-        self, asked: Sequence[tuple[str, Mapping[str, str]]], top_k: int
+        self, asked: Sequence[Sequence[Example]], top_k: int
     ) -> Iterator[tuple[Answer, ...]]:
-        examples = [
-            _example(question, text, id) for question, texts in asked for id, text in texts.items()
-        ]
-        predictions = iter(self.predict(examples, n_best=max(1, top_k)))
-        for _, texts in asked:
-            yield rank([(id, next(predictions)) for id in texts], self.rule)[:top_k]
+        """Answers to each question, given as an example for each of its texts."""
+        examples = [example for each in asked for example in each]
+        predictions = iter(self.predict(examples, n_best=top_k))
+        for each in asked:
+            found = [(example.id, next(predictions)) for example in each]
+            yield rank(found, self.rule)[:top_k]
 
     def predict(self, examples: Sequence[Example], *, n_best: int = 20) -> list[Prediction]:
         """Exact n-best spans and null odds of each example, in order."""
@@ -249,15 +267,23 @@ class Reader:
 
 
 def in_groups(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
-    """Items that are read together: `LOOK_AHEAD`, or those with `LOOK_AHEAD_CHARACTERS`."""
+    """Items that are read together: `LOOK_AHEAD`, or those with `LOOK_AHEAD_CHARACTERS`.
+
+    Where reading fails, what was read before comes first, and then the error.
+    """
     group: list[T] = []
     held = 0
-    for item in items:
-        group.append(item)
-        held += characters(item)
-        if len(group) == LOOK_AHEAD or held >= LOOK_AHEAD_CHARACTERS:
+    try:
+        for item in items:
+            group.append(item)
+            held += characters(item)
+            if len(group) == LOOK_AHEAD or held >= LOOK_AHEAD_CHARACTERS:
+                yield group
+                group, held = [], 0
+    except Exception:
+        if group:
             yield group
-            group, held = [], 0
+        raise
     if group:
         yield group
 
@@ -265,6 +291,8 @@ def in_groups(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[li
 def _by_id(context: Texts) -> Mapping[str, str]:
     if isinstance(context, str):
         return {"": context}
+    if not isinstance(context, Iterable) or isinstance(context, bytes):
+        raise DataError(f"the text must be text, got {type(context).__name__}")
     texts = context if isinstance(context, Mapping) else dict(enumerate(context))
     if not texts:
         raise DataError("there is no text to answer from")
@@ -272,6 +300,15 @@ def _by_id(context: Texts) -> Mapping[str, str]:
     if len(found) < len(texts):
         raise DataError("two texts have the same id as text; give each an id of its own")
     return found
+
+
+def _require_top_k(top_k: int) -> None:
+    if top_k < 1:
+        raise RecipeError(f"top_k must be at least 1, got {top_k}")
+
+
+def _examples(question: str, texts: Mapping[str, str]) -> list[Example]:
+    return [_example(question, text, id) for id, text in texts.items()]
 
 
 def _example(question: str, context: str, id: str) -> Example:

@@ -37,18 +37,19 @@ class DataRecipe(Section):
     """More files of training questions; none is used for calibration, and what they ask about the
     texts of the calibration questions is left out."""
     calibration: str | None = None
-    """Questions that thresholds and temperature are fitted on; cut from `train` by article if
-    empty."""
+    """Questions that thresholds and temperature are fitted on, and whose texts are not trained on;
+    cut from `train` by article if empty."""
     calibration_fraction: float = 0.1
     """Share of the articles of `train` set aside for calibration when `calibration` is empty."""
     sample: int | None = None
-    """Number of training questions drawn at random from `train`; all of them if empty."""
+    """Number of training questions drawn at random from `train`; all of them if empty, or where
+    there are fewer."""
     extra_sample: int | None = None
-    """Number of questions drawn at random from `extra`; all of them if empty."""
+    """The same of `extra`."""
     sample_seed: int = 42
     """Seed of that draw and of the calibration split."""
     eval_sample: int | None = None
-    """Number of evaluation questions drawn at random; all of them if empty."""
+    """The same of `eval`."""
     misaligned: Literal["error", "drop", "realign"] = "error"
     """What to do with a training answer whose text is not at its offset."""
 
@@ -93,6 +94,14 @@ class WindowRecipe(Section):
             self.stride < room,
             f"less than windows.max_length - windows.max_question_length - 3 = {room}",
         )
+
+    def question_for(self, longest: int) -> int:
+        """Tokens kept of a question in windows of `longest` tokens."""
+        return min(self.max_question_length, longest // 3)
+
+    def stride_for(self, longest: int, question: int) -> int:
+        """Tokens that windows of `longest` share, with `question` tokens of a question."""
+        return min(self.stride, longest // 2, max(0, (longest - question - 8) // 2))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ def writing(path: Path, partial: Path | None = None) -> Iterator[None]:
         raise WriteError(f"{where}: cannot be written: {reason}") from error
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a folder written there replaces nothing: there is none, or an empty one."""
+    there = folder.resolve()
+    if there == Path.cwd() or (there.exists() and not there.is_dir()):
+        return False
+    return not there.exists() or not any(there.iterdir())
+
+
 def _remove(partial: Path) -> None:
     with suppress(OSError):  # on a read-only disk there is nothing to remove
         if partial.is_dir():
