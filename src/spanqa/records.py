@@ -13,6 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from spanqa.errors import DataError
 from spanqa.writing import writing
 
+UNFINISHED = ".tmp"
+"""End of the name of a file that `write_atomic` has not finished."""
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         WriteError: it cannot be written; an old one is still there.
     """
-    beside = path.with_name(path.name + ".tmp")
+    beside = path.with_name(path.name + UNFINISHED)
     with writing(path, beside):
         with beside.open("wb") as file:
             file.write(content)
