@@ -12,7 +12,7 @@ from spanqa import group
 from spanqa.checkpoints import discard
 from spanqa.errors import DataError, RecipeError, RunError
 from spanqa.experiment import one_run
-from spanqa.lock import HOLDER, LOCK, locked
+from spanqa.lock import TRACES, locked
 from spanqa.preparation import Prepared, prepare
 from spanqa.recipe import Recipe
 from spanqa.records import UNFINISHED, dump, from_json, read_json, write_atomic
@@ -24,7 +24,7 @@ DATA = "data.json"
 """Fingerprints of the questions that the runs of a folder began with."""
 RECIPE = "recipe.yaml"
 """The recipe that a folder was claimed for."""
-OURS = (LOCK, HOLDER, HOLDER + UNFINISHED, RECIPE + UNFINISHED)
+OURS = (*TRACES, RECIPE + UNFINISHED)
 """What may lie in a folder before it is claimed, by a process that was killed there too."""
 
 

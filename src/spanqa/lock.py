@@ -18,12 +18,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spanqa.errors import DataError, WriteError
-from spanqa.records import dump, from_json, read_json, write_atomic
+from spanqa.records import UNFINISHED, dump, from_json, read_json, write_atomic
 from spanqa.writing import writing
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
 """Who holds it, as long as it does; Windows lets nobody read a locked file, so it has its own."""
+
+TRACES = (LOCK, HOLDER, HOLDER + UNFINISHED)
+"""What a process that was killed leaves of it."""
 
 
 @dataclass(frozen=True)

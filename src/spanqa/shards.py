@@ -93,7 +93,9 @@ class Corpus:
         return digest.hexdigest()
 
 
-def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpus:
+def corpus_of(
+    source: str, columns: Columns, limits: Limits, rows: int, *, without: Place | None = None
+) -> Corpus:
     """Find the files of an input and cut them; reads all of them once.
 
     Args:
@@ -101,12 +103,14 @@ def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpu
         columns: those that Parquet files must have.
         limits: of the texts.
         rows: in a shard.
+        without: folder whose files are none of the input, although a pattern finds them.
 
     Raises:
         DataError: there are no such files, they are of two kinds, cannot be read, or lack columns.
     """
     top = Place.of(source)
-    files = [file for file in top.files() if _kind(file)]
+    own = f"{without.url.rstrip('/')}/" if without else None
+    files = [file for file in top.files() if _kind(file) and not (own and file.url.startswith(own))]
     if not files:
         endings = f"{', '.join(KINDS)}, and for lines {', '.join(COMPRESSIONS)} behind it"
         raise DataError(f"{source}: there is no file there that ends in {endings}")

@@ -20,6 +20,7 @@ from spanqa.errors import DataError, ModelError, SpanQAError
 from spanqa.job import Job, Output, Report, model_sha256
 from spanqa.reader import Reader, in_groups
 from spanqa.records import dump
+from spanqa.rows import in_words
 from spanqa.shards import Columns, Shard, parquet_file
 from spanqa.shipped import folder_of
 from spanqa.storage import Place
@@ -68,18 +69,25 @@ class Worker:
         self.error = ""
         try:
             self.reader = load(job)
-        except SpanQAError as error:
-            self.error = str(error)
+        except Exception as error:
+            self.error = _sentence(error, job.model)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The report of a shard, or the sentence that says why the job cannot go on."""
         if self.error:
             return {"error": self.error, "report": ""}
+        shard = Shard(**row)
         try:
-            report = answer_shard(self.reader, self.job, Shard(**row), self.output)
-        except SpanQAError as error:
-            return {"error": str(error), "report": ""}
+            report = answer_shard(self.reader, self.job, shard, self.output)
+        except Exception as error:
+            rows = f"{shard.file}, rows {shard.first} to {shard.first + shard.rows - 1}"
+            return {"error": _sentence(error, rows), "report": ""}
         return {"error": "", "report": dump(asdict(report)).decode()}
+
+
+def _sentence(error: Exception, where: str) -> str:
+    """Why the job cannot go on; what nobody has foreseen is named by its type."""
+    return str(error) if isinstance(error, SpanQAError) else f"{where}: {in_words(error)}"
 
 
 def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Report:
@@ -110,6 +118,8 @@ def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Repo
     if rejected:
         lines = [{"file": shard.file, **asdict(row)} for row in rejected]
         output.rejected(shard.number).write(b"".join(map(dump, lines)))
+    else:  # an earlier try may have rejected some, and died
+        output.rejected(shard.number).remove()
     seconds = time.perf_counter() - began
     report = Report(shard.number, answered, len(rejected), seconds, reader.backend.name)
     output.finish(report)
