@@ -17,7 +17,9 @@ from spanqa import parquet as ours
 from spanqa.data import load
 from spanqa.errors import DataError, RecipeError
 from spanqa.limits import MAX_ROW, read_whole
+from spanqa.lines import Unreadable
 from spanqa.recipe import Recipe
+from spanqa.records import from_json
 
 MIB = 2**20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the peak of memory")
@@ -200,6 +202,24 @@ def test_parquet_is_read_as_it_was_written(answers: str, dictionary: bool, tmp_p
     assert {example.context for example in found} == {ROW["context"]}
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pyarrow.array([10**15], pyarrow.timestamp("s")),
+        pyarrow.array([-(2**31)], pyarrow.int32()).view(pyarrow.date32()),
+    ],
+)
+@pytest.mark.parametrize("name", ["id", "title"])
+def test_a_date_that_python_has_none_for(name: str, values: pyarrow.Array, tmp_path: Path) -> None:
+    table = pyarrow.table({"question": ["?"], "context": ["a"], name: values})
+    path = write(tmp_path / "a.parquet", table)
+    with pytest.raises(DataError, match=r"a\.parquet: rows 0 to 0: cannot be read: ") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+    with pytest.raises(Unreadable, match="rows 0 to 0: cannot be read"):  # as from the hub
+        list(ours.rows_of([table]))
+
+
 def test_parquet_without_a_column_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [{"context": "x", "id": "q"}])
     with pytest.raises(DataError, match=r"a\.parquet: has no column 'question'; the columns are"):
@@ -271,6 +291,7 @@ MERGES = "".join(
         ("training: {epochs: 1, epochs: 2}", "the key epochs stands a second time in line 1"),
         ("name: !!python/object/apply:os.system ['x']", "could not determine a constructor"),
         ("name: !!timestamp never", "is not YAML: a value does not fit its type"),
+        ("name: 1" + ":1" * 180 + ".5", "is not YAML: a value does not fit its type"),
         ("name: 2001-99-99", "is not YAML: a value does not fit its type"),
         ("name: !!int ''", "is not YAML: a value does not fit its type"),
         ("name: !!float x", "is not YAML: a value does not fit its type"),
@@ -352,3 +373,8 @@ def test_an_offset_beyond_all_bounds_is_kept_for_scoring_alone(
     )
     assert not windows.labels.any()
     assert len(load(path, misaligned="realign").realigned) == 4
+
+
+def test_a_number_that_no_float_holds_is_damage() -> None:
+    with pytest.raises(DataError, match=r"^a\.json is damaged: so large a number"):
+        from_json(float, 10**400, "a.json")

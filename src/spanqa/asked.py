@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -116,7 +117,9 @@ def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
 
 def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
     try:
-        value = json.loads(line.rstrip().decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(
+            line.rstrip().decode("utf-8"), parse_constant=_no_constant, parse_float=_finite
+        )
     except UnicodeDecodeError as error:
         return Rejected(row, "", f"byte 0x{line[error.start]:02x} of the line is not UTF-8")
     except RecursionError:
@@ -133,6 +136,13 @@ def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # it would be written as Infinity, which is no JSON
+        raise ValueError(f"it holds the number {printable(text, 40)}, which is too large")
+    return value
 
 
 def _parquet_rows(shard: Shard, columns: Columns) -> _Records:

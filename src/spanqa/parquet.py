@@ -51,7 +51,7 @@ def parquet_rows(path: Path) -> Iterator[Row | Problem]:
             )
             names = [name for name in reader.schema_arrow.names if name in COLUMNS]
             yield from rows_of(reader.iter_batches(_BATCH, columns=names))
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             raise Unreadable(
                 malformed(f"cannot be read as Parquet: {first_line(error)}")
             ) from error
@@ -116,7 +116,7 @@ def rows_of(batches: Iterable[Any]) -> Iterator[Row | Problem]:
 def _records(batch: Any, number: int) -> Iterator[dict[str, Any]]:
     """Rows as dictionaries; only as many at once as have no more bytes than one row may have."""
     if sum(_size(column) for column in batch.columns) <= MAX_ROW:
-        yield from batch.to_pylist()
+        yield from _unpacked(batch, number)
     elif batch.num_rows == 1:
         limit = f"has more than {MAX_ROW:,} bytes, the limit of a row"
         raise Unreadable(malformed(limit, f"row {number}"))
@@ -124,6 +124,15 @@ def _records(batch: Any, number: int) -> Iterator[dict[str, Any]]:
         half = batch.num_rows // 2
         yield from _records(batch.slice(0, half), number)
         yield from _records(batch.slice(half), number + half)
+
+
+def _unpacked(batch: Any, number: int) -> list[dict[str, Any]]:
+    try:
+        records: list[dict[str, Any]] = batch.to_pylist()
+        return records
+    except (ValueError, OverflowError) as error:  # no UTF-8, or a date that Python has none for
+        rows = f"rows {number} to {number + batch.num_rows - 1}"
+        raise Unreadable(malformed(f"cannot be read: {first_line(error)}", rows)) from error
 
 
 def _size(column: Any) -> int:
