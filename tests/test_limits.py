@@ -17,7 +17,6 @@ from spanqa import parquet as ours
 from spanqa.data import load
 from spanqa.errors import DataError, RecipeError
 from spanqa.limits import MAX_ROW, read_whole
-from spanqa.lines import Unreadable
 from spanqa.recipe import Recipe
 from spanqa.records import from_json
 
@@ -210,14 +209,17 @@ def test_parquet_is_read_as_it_was_written(answers: str, dictionary: bool, tmp_p
     ],
 )
 @pytest.mark.parametrize("name", ["id", "title"])
-def test_a_date_that_python_has_none_for(name: str, values: pyarrow.Array, tmp_path: Path) -> None:
+def test_a_date_that_python_has_none_for(
+    name: str, values: pyarrow.Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = pyarrow.table({"question": ["?"], "context": ["a"], name: values})
     path = write(tmp_path / "a.parquet", table)
     with pytest.raises(DataError, match=r"a\.parquet: rows 0 to 0: cannot be read: ") as caught:
         load(path)
     assert str(caught.value).isprintable()
-    with pytest.raises(Unreadable, match="rows 0 to 0: cannot be read"):  # as from the hub
-        list(ours.rows_of([table]))
+    monkeypatch.setattr(formats, "_hub_rows", lambda *_, **__: ours.rows_of([table]))
+    with pytest.raises(DataError, match="rows 0 to 0: cannot be read"):
+        load("somebodys/questions:train")
 
 
 def test_parquet_without_a_column_says_so(tmp_path: Path) -> None:
