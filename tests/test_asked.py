@@ -99,7 +99,7 @@ def test_a_line_that_is_too_long(tmp_path: Path) -> None:
     limit = LIMITS.line
     path = lines(tmp_path / "a.jsonl", GOOD, {**GOOD, "x": "w" * limit}, GOOD)
     found = rows(path)
-    assert found[1] == Rejected(2, "", f"the line has more than {limit:,} bytes")
+    assert found[1] == Rejected(2, "", f"the row has more than {limit:,} bytes")
     assert [row.row for row in found] == [1, 2, 3]
 
 

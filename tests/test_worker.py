@@ -236,6 +236,23 @@ def test_parquet_in_parquet_out(
     assert [row["row"] for row in lines(output.rejected(0))] == [2]
 
 
+def test_what_is_kept_counts_where_memory_is_bounded(
+    reader: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"a": "x" * 10, "b": ["y" * 5, {"c": "z" * 4}], "n": 1}
+    assert Asked(1, "", "?", "text", kept).size == 4 + 11 + 1 + 5 + 1 + 4 + 1 + 8
+    monkeypatch.setattr(worker, "ROW_GROUP_CHARACTERS", 2_000)
+    table = pyarrow.table(
+        {"question": [QUESTION] * 6, "context": CORPUS[:6], "beside": ["x" * 1_000] * 6}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    job, corpus, output = job_over(tmp_path / "a.parquet", keep=("beside",))
+    answer_shard(reader, job, corpus.shards[0], output)
+    found = pyarrow.parquet.ParquetFile(tmp_path / "out" / "answers" / "000000.parquet")
+    assert found.metadata.num_rows == 6
+    assert found.metadata.num_row_groups >= 3
+
+
 def test_no_row_of_parquet_can_be_answered(reader: Failing, tmp_path: Path) -> None:
     table = pyarrow.table({"question": ["", ""], "context": ["a", "b"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")

@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from spanqa.errors import DataError
+from spanqa.parquet import parts_of
 from spanqa.rows import kind_of, printable, text_of
 from spanqa.shards import Columns, Limits, Shard, lines_of, parquet_file
 from spanqa.storage import Place
 
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_ROWS = 64
-"""Rows of a Parquet file that are held at a time."""
+"""Rows of a Parquet file that are held at a time, texts in their dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Asked:
     context: str
     kept: Mapping[str, Any]
 
+    @property
+    def size(self) -> int:
+        """Characters that it holds, about: what is kept counts as well."""
+        return len(self.context) + _size(self.kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -44,6 +50,14 @@ class Rejected:
     reason: str
 
 
+def _size(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(len(key) + _size(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
 def rows_of(shard: Shard, columns: Columns, limits: Limits) -> Iterator[Asked | Rejected]:
     """The rows of a shard, in order; empty lines are no rows.
 
@@ -51,7 +65,7 @@ def rows_of(shard: Shard, columns: Columns, limits: Limits) -> Iterator[Asked | 
         DataError: the file cannot be read, or is not what it was when it was cut.
     """
     parquet = Place(shard.url).suffix == ".parquet"
-    read = _parquet_rows(shard, columns) if parquet else _jsonl_rows(shard, limits)
+    read = _parquet_rows(shard, columns, limits) if parquet else _jsonl_rows(shard, limits)
     for row, record in read:
         if isinstance(record, Rejected):
             yield record
@@ -106,13 +120,17 @@ def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
         lines = islice(lines_of(file, limits.line, digest.update), shard.rows)
         for row, line in enumerate(lines, start=shard.first):
             if line is None:
-                yield row, Rejected(row, "", f"the line has more than {limits.line:,} bytes")
+                yield row, _too_long(row, limits)
                 continue
             line = line.removeprefix(_BOM) if row == 1 else line
             if line.strip():
                 yield row, _parsed(row, line)
     if digest.hexdigest() != shard.sha256:
         raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")
+
+
+def _too_long(row: int, limits: Limits) -> Rejected:
+    return Rejected(row, "", f"the row has more than {limits.line:,} bytes")
 
 
 def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
@@ -145,20 +163,20 @@ def _finite(text: str) -> float:
     return value
 
 
-def _parquet_rows(shard: Shard, columns: Columns) -> _Records:
-    with parquet_file(Place(shard.url)) as parquet:
+def _parquet_rows(shard: Shard, columns: Columns, limits: Limits) -> _Records:
+    with parquet_file(Place(shard.url), columns) as parquet:
         groups, skip = _row_groups(parquet.metadata, shard)
-        names = {columns.question, columns.context, *columns.keep, columns.id or "id"}
-        present = [name for name in parquet.schema_arrow.names if name in names]
+        present = [name for name in parquet.schema_arrow.names if name in columns.names]
         batches = parquet.iter_batches(_PARQUET_ROWS, row_groups=groups, columns=present)
         row, left = shard.first, shard.rows
         for batch in batches:
             rows = batch.slice(min(skip, len(batch)), left)
             skip = max(0, skip - len(batch))
             left -= len(rows)
-            for i in range(len(rows)):
-                yield row, _unpacked(rows.slice(i, 1), row)
-                row += 1
+            for part, fits in parts_of(rows, limits.line):
+                for i in range(len(part)):
+                    yield row, _unpacked(part.slice(i, 1), row) if fits else _too_long(row, limits)
+                    row += 1
             if not left:
                 return
     raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")

@@ -26,7 +26,9 @@ from spanqa.shipped import folder_of
 from spanqa.storage import Place
 
 ROW_GROUP = 10_000
-"""Rows of a Parquet file of answers that are written together."""
+"""Rows of a Parquet file of answers that are written together,"""
+ROW_GROUP_CHARACTERS = 2**24
+"""unless they hold so many characters before."""
 TRIES = 5
 """Times that a shard is begun where its worker or its machine dies."""
 _PROBE = ("Is the model well?", "The model is well.")
@@ -113,7 +115,7 @@ def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Repo
             if isinstance(row, Rejected):
                 rejected.append(row)
             else:
-                write(_record(shard, row, found))
+                write(_record(shard, row, found), row.size)
                 answered += 1
     if rejected:
         lines = [{"file": shard.file, **asdict(row)} for row in rejected]
@@ -146,7 +148,7 @@ def outcomes(
 
 def groups(rows: Iterable[Asked | Rejected]) -> Iterator[list[Asked | Rejected]]:
     """Rows that are read together: as many as `Reader.stream` would take."""
-    return in_groups(rows, lambda row: len(row.context) if isinstance(row, Asked) else 0)
+    return in_groups(rows, lambda row: row.size if isinstance(row, Asked) else 0)
 
 
 def _answers(
@@ -186,12 +188,16 @@ def _record(shard: Shard, row: Asked, answers: Sequence[Answer]) -> dict[str, An
     return {"id": row.id, "file": shard.file, "row": row.row, **row.kept, "answers": listed}
 
 
+_Write = Callable[[dict[str, Any], int], None]
+"""Writes a record that holds so many characters, about."""
+
+
 @contextmanager
-def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[_Write]:
     """What writes one record after the other into a file of the job's kind."""
     if job.kind == "jsonl":
 
-        def write_line(record: dict[str, Any]) -> None:
+        def write_line(record: dict[str, Any], size: int) -> None:
             file.write(dump(record))
 
         yield write_line
@@ -201,15 +207,20 @@ def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[Callable[[dict[
 
     schema = _schema(shard, job.columns)
     records: list[dict[str, Any]] = []
+    held = 0
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
 
         def flush() -> None:
+            nonlocal held
             writer.write_table(pyarrow.Table.from_pylist(records, schema))
             records.clear()
+            held = 0
 
-        def write(record: dict[str, Any]) -> None:
+        def write(record: dict[str, Any], size: int) -> None:
+            nonlocal held
             records.append(record)
-            if len(records) == ROW_GROUP:
+            held += size
+            if len(records) == ROW_GROUP or held >= ROW_GROUP_CHARACTERS:
                 flush()
 
         yield write
