@@ -66,6 +66,11 @@ def test_columns_have_the_names_that_are_given(tmp_path: Path) -> None:
     [
         (b'{"id": "q"', "", "the line is not JSON: Expecting ',' delimiter at column 11"),
         (b'{"id": NaN}', "", "the line is not JSON that can be read: it holds NaN"),
+        (
+            b'{"n": 1e999}',
+            "",
+            "the line is not JSON that can be read: it holds the number 1e999, which is too large",
+        ),
         (b'{"id": "\xff"}', "", "byte 0xff of the line is not UTF-8"),
         (b"[" * 100_000, "", None),
         (b'{"n": ' + b"1" * 5000 + b"}", "", None),
@@ -94,7 +99,7 @@ def test_a_line_that_is_too_long(tmp_path: Path) -> None:
     limit = LIMITS.line
     path = lines(tmp_path / "a.jsonl", GOOD, {**GOOD, "x": "w" * limit}, GOOD)
     found = rows(path)
-    assert found[1] == Rejected(2, "", f"the line has more than {limit:,} bytes")
+    assert found[1] == Rejected(2, "", f"the row has more than {limit:,} bytes")
     assert [row.row for row in found] == [1, 2, 3]
 
 

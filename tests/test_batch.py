@@ -25,6 +25,7 @@ from ray.cluster_utils import Cluster
 from spanqa.batch import Totals, answer_corpus
 from spanqa.cli import main
 from spanqa.errors import DataError, MissingExtraError, ModelError, SpanQAError
+from spanqa.lock import locked
 from spanqa.reader import Reader
 from spanqa.settings import BatchSettings
 
@@ -221,6 +222,30 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no-such-model"):
         answer_corpus(str(tmp_path / "no-such-model"), str(path), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_job_is_refused(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = corpus(tmp_path / "a.jsonl", 2), tmp_path / "out"
+    with locked(out):
+        assert main(["batch", str(tiny_model_folder), str(path), str(out)]) == 2
+        said = capsys.readouterr().err
+        assert f"spanqa: {out}: process {os.getpid()} on " in said
+        assert said.endswith(
+            "is working on it; wait until that has ended, or name another folder\n"
+        )
+        assert sorted(path.name for path in out.iterdir()) == [".lock", ".lock.json"]
+
+
+def test_a_pattern_does_not_find_its_own_answers(
+    nodes: Cluster, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    corpus(tmp_path / "a.jsonl", 12)
+    words = (str(tiny_model_folder), f"{tmp_path}/**/*.jsonl", str(tmp_path / "out"), SMALL)
+    first = answer_corpus(*words)
+    assert answer_corpus(*words) == first
+    require_every_row_once(tmp_path / "out", 12)
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -69,7 +69,13 @@ KEYS = st.sampled_from(
 )
 TEXTS = st.text(st.characters(), max_size=12)  # lone surrogates, too
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.integers(-(2**70), 2**70),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXTS
+    | st.integers(-(2**70), 2**70)
+    | st.just(10**400),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | TEXTS, inner, max_size=4),
     max_leaves=12,
 )

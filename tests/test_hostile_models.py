@@ -22,7 +22,7 @@ from transformers import BertConfig
 from spanqa.adapter import Adapter, Origin
 from spanqa.choice import load as load_any
 from spanqa.errors import ModelError, SpanQAError
-from spanqa.folders import sha256
+from spanqa.folders import SEAL, seal, sha256
 from spanqa.manifest import EXPORTS, MANIFEST, Manifest
 from spanqa.model import SpanQAModel
 from spanqa.onnx_backend import FILE
@@ -246,7 +246,7 @@ def test_an_index_cannot_name_weights_of_another_folder(folder: Path, tmp_path: 
 # Configurations of wrong types
 
 JUNK: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, -1, 0, 10**30, 1e308, "x", "", [], [[]], {}, {"a": []}]
+    [None, True, -1, 0, 10**30, 10**400, 1e308, "x", "", [], [[]], {}, {"a": []}]
 )
 
 
@@ -337,7 +337,21 @@ def test_a_graph_of_operators_of_its_own_is_refused(exported: Path) -> None:
     refused(lambda: load_any(str(exported)), exported, "ONNX Runtime cannot load it")
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "", ".", "..", "a/../../x", "a\0b"])
+ELSEWHERE = ("../x", "/etc/passwd", "", ".", "..", "a/../../x", "a\0b", "a" * 300)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_model_cannot_vouch_for_files_elsewhere(name: str, folder: Path) -> None:
+    """Its sums would tell whoever sends it what lies there."""
+    seal(folder)
+    sums = json.loads((folder / SEAL).read_text())
+    change(folder / SEAL, **{name: "0" * 64})
+    refused(lambda: SpanQAModel.from_pretrained(folder), folder, "is no name of a file in its fol")
+    (folder / SEAL).write_text(json.dumps({name: "0" * 64} | sums))
+    refused(lambda: Reader.from_pretrained(str(folder)), folder, "is no name of a file in its fol")
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_an_export_cannot_vouch_for_files_elsewhere(name: str, exported: Path) -> None:
     files = Manifest.load(exported).files
     change(exported / MANIFEST, files=files | {name: "0" * 64})

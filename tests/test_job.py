@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,35 @@ def test_a_folder_of_something_else_is_left_alone(output: Output) -> None:
     with pytest.raises(DataError, match="holds other files; name an empty folder or a new one"):
         output.begin(JOB)
     assert [place.name for place in output.place.files()] == ["thesis.txt"]
+
+
+def test_what_was_killed_at_its_first_write_begins_again(output: Output) -> None:
+    output.place.make_folder()
+    writing = (output.place / "job.json").writing()
+    writing.__enter__().write(b"{")
+    for name in (".lock", ".lock.json", ".lock.json.tmp"):
+        (output.place / name).write(b"")
+    output.begin(JOB)
+    output.tidy(alone=True)
+    assert [place.name for place in output.place.files() if "lock" not in place.name] == [
+        "job.json"
+    ]
+
+
+def test_another_job_at_a_url_is_left_alone() -> None:
+    place = Place.of("memory://job")
+    ours, others = (Output(place.started(), "jsonl") for _ in range(2))
+    with others.answers(1).writing() as file, suppress(KeyboardInterrupt):
+        file.write(b"half")
+        with suppress(KeyboardInterrupt), ours.answers(2).writing():
+            ours.begin(JOB)
+            ours.tried(2), others.tried(1)
+            ours.tidy(alone=False)
+            assert others.tried(1) == 2
+            assert ours.tried(2) == 1
+            raise KeyboardInterrupt
+    assert others.answers(1).read() == b"half"
+    place.remove_folder()
 
 
 def test_damaged_files_are_named(output: Output) -> None:

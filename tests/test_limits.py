@@ -18,6 +18,7 @@ from spanqa.data import load
 from spanqa.errors import DataError, RecipeError
 from spanqa.limits import MAX_ROW, read_whole
 from spanqa.recipe import Recipe
+from spanqa.records import from_json
 
 MIB = 2**20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the peak of memory")
@@ -32,6 +33,14 @@ from pathlib import Path
 def status(key):
     return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) // 1024
 
+def batch(path):
+    from collections import Counter
+    from spanqa import asked, shards
+    columns, limits = shards.Columns(keep=("beside",)), shards.Limits(2_000, 5_000_000)
+    found = shards.corpus_of(path, columns, limits, 100).shards
+    rows = (row for shard in found for row in asked.rows_of(shard, columns, limits))
+    return Counter(getattr(row, "reason", "") for row in rows)
+
 kind, path = sys.argv[1:]
 read = {
     "load": spanqa.data.load,
@@ -39,6 +48,7 @@ read = {
     "score": spanqa.metrics.read_predictions,
     "recipe": spanqa.recipe.Recipe.from_yaml,
     "count": lambda path: sum(example is not None for example, _ in spanqa.data.scan(path)),
+    "batch": batch,
 }[kind]
 before = status("VmRSS")
 try:
@@ -134,6 +144,47 @@ def test_a_text_that_rows_repeat_is_kept_once(tmp_path: Path) -> None:
 
 
 @LINUX
+@pytest.mark.parametrize("column", ["context", "beside"])
+def test_a_corpus_that_repeats_a_long_text_is_rejected_row_by_row(
+    column: str, tmp_path: Path
+) -> None:
+    """200 MB in each of 300 rows, 60 GB in all, a megabyte on the disk at most."""
+    rows = 300
+    long = pyarrow.DictionaryArray.from_arrays([0] * rows, ["a" * 200_000_000])
+    columns = {name: ["?"] * rows for name in ("question", "context", "beside")}
+    table = pyarrow.table(columns | {column: long})
+    path = write(tmp_path / "a.parquet", table, compression="zstd", dictionary_pagesize_limit=2**30)
+    del long, table
+    assert path.stat().st_size < 1_000_000
+    grown, said = read("batch", path)
+    assert said.strip() == "Counter({'the row has more than 31,060,576 bytes': 300})"
+    assert grown <= 1_500
+
+
+@LINUX
+def test_a_corpus_bomb_is_refused_by_what_it_says_of_itself(tmp_path: Path) -> None:
+    count = 8_000_000
+    same = pyarrow.DictionaryArray.from_arrays(pyarrow.nulls(count, "int32").fill_null(0), ["a"])
+    columns = {name: same for name in ("question", "context", "beside")}
+    path = write(tmp_path / "a.parquet", pyarrow.table(columns))
+    grown, said = read("batch", path)
+    assert f"{path}: holds 8,000,000 rows or values of a column in" in said
+    assert grown <= 64
+
+
+def test_lists_and_maps_have_the_size_of_what_they_repeat() -> None:
+    once = pyarrow.array(["a" * 1_000]).dictionary_encode()
+    many = once.take(pyarrow.array([0] * 50))
+    for array in (
+        pyarrow.ListArray.from_arrays([0, 10, 50], many),
+        pyarrow.FixedSizeListArray.from_arrays(many, 25),
+        pyarrow.MapArray.from_arrays([0, 10, 50], many, pyarrow.array([0] * 50, "int8")),
+    ):
+        assert 50_000 <= ours.size_of(array) < 51_000
+        assert ours.size_of(array.slice(1)) < 41_000
+
+
+@LINUX
 def test_many_rows_in_few_bytes_are_refused(tmp_path: Path) -> None:
     count = 8_000_000
     same = pyarrow.DictionaryArray.from_arrays(pyarrow.nulls(count, "int32").fill_null(0), ["a"])
@@ -198,6 +249,27 @@ def test_parquet_is_read_as_it_was_written(answers: str, dictionary: bool, tmp_p
     assert [example.labelled for example in found] == [True, True, False]
     assert [example.title for example in found] == ["Lenna", "Lenna", ""]
     assert {example.context for example in found} == {ROW["context"]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pyarrow.array([10**15], pyarrow.timestamp("s")),
+        pyarrow.array([-(2**31)], pyarrow.int32()).view(pyarrow.date32()),
+    ],
+)
+@pytest.mark.parametrize("name", ["id", "title"])
+def test_a_date_that_python_has_none_for(
+    name: str, values: pyarrow.Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pyarrow.table({"question": ["?"], "context": ["a"], name: values})
+    path = write(tmp_path / "a.parquet", table)
+    with pytest.raises(DataError, match=r"a\.parquet: rows 0 to 0: cannot be read: ") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+    monkeypatch.setattr(formats, "_hub_rows", lambda *_, **__: ours.rows_of([table]))
+    with pytest.raises(DataError, match="rows 0 to 0: cannot be read"):
+        load("somebodys/questions:train")
 
 
 def test_parquet_without_a_column_says_so(tmp_path: Path) -> None:
@@ -271,6 +343,7 @@ MERGES = "".join(
         ("training: {epochs: 1, epochs: 2}", "the key epochs stands a second time in line 1"),
         ("name: !!python/object/apply:os.system ['x']", "could not determine a constructor"),
         ("name: !!timestamp never", "is not YAML: a value does not fit its type"),
+        ("name: 1" + ":1" * 180 + ".5", "is not YAML: a value does not fit its type"),
         ("name: 2001-99-99", "is not YAML: a value does not fit its type"),
         ("name: !!int ''", "is not YAML: a value does not fit its type"),
         ("name: !!float x", "is not YAML: a value does not fit its type"),
@@ -352,3 +425,8 @@ def test_an_offset_beyond_all_bounds_is_kept_for_scoring_alone(
     )
     assert not windows.labels.any()
     assert len(load(path, misaligned="realign").realigned) == 4
+
+
+def test_a_number_that_no_float_holds_is_damage() -> None:
+    with pytest.raises(DataError, match=r"^a\.json is damaged: so large a number"):
+        from_json(float, 10**400, "a.json")

@@ -41,6 +41,7 @@ def test_a_second_process_is_refused_and_told_whose_folder_it_is(tmp_path: Path)
     assert holder.returncode == -signal.SIGKILL
     with locked(folder):  # a lock ends with its process
         assert f'"pid": {os.getpid()}' in (folder / HOLDER).read_text()
+    assert not (folder / HOLDER).exists()
 
 
 def test_a_lock_ends_with_its_block(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from spanqa.errors import DataError
 from spanqa.storage import Place
@@ -56,8 +58,10 @@ def test_what_a_killed_process_leaves_is_removed(folder: Place) -> None:
     writing = (folder / "y.json").writing()
     writing.__enter__().write(b"part")
     assert len(folder.files()) >= 1
-    folder.remove_unfinished()
-    assert [each.name for each in folder.files()] == ["x.json"]
+    (folder / f"z.{'0' * 32}.unfinished.txt").write(b"not ours")
+    folder.started().remove_unfinished()
+    folder.remove_unfinished(everybodys=True)
+    assert [each.name for each in folder.files()] == ["x.json", f"z.{'0' * 32}.unfinished.txt"]
     with pytest.raises(DataError):
         writing.__exit__(None, None, None)
 
@@ -111,3 +115,65 @@ def test_errors_name_the_place(tmp_path: Path) -> None:
     (tmp_path / "bad.xz").write_bytes(lzma.compress(b"a line\n" * 1000)[:40] + b"x" * 40)
     with pytest.raises(DataError, match=r"bad\.xz: is "):
         Place.of(str(tmp_path / "bad.xz")).read()
+
+
+class Failing(MemoryFileSystem):  # type: ignore[misc]
+    """A storage with errors of its own kind, which know nothing of files."""
+
+    protocol = "failing"
+    at = ""
+
+    def _fail(self, at: str) -> None:
+        if self.at == at:
+            raise LookupError("403\nAccess denied")
+
+    def isfile(self, path: str) -> bool:
+        self._fail("list")
+        return bool(super().isfile(path))
+
+    def exists(self, path: str, **_: object) -> bool:
+        self._fail("exists")
+        return bool(super().exists(path))
+
+    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        self._fail(f"open {mode}")
+        file = super().open(path, mode, **kwargs)
+        if self.at in ("read", "write", "close"):
+            setattr(file, self.at, lambda *_: self._fail(self.at))
+        return file
+
+    def mv(self, *paths: str, **_: object) -> None:
+        self._fail("mv")
+        super().mv(*paths)
+
+
+@pytest.mark.parametrize(
+    "at, verb",
+    [
+        ("list", "read"), ("exists", "read"), ("open rb", "read"), ("read", "read"),
+        ("open wb", "written"), ("write", "written"), ("close", "written"), ("mv", "written"),
+    ],
+)  # fmt: skip
+def test_errors_of_any_kind_name_the_url(
+    at: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    place = Place.of("failing://a/x.json")
+    place.write(b"{}")
+    monkeypatch.setattr(Failing, "at", at)
+    calls: dict[str, Callable[[], object]] = {"list": place.files, "exists": place.exists}
+    calls |= {"open rb": place.read, "read": place.read}
+    with pytest.raises(DataError) as caught:
+        calls.get(at, lambda: place.write(b"x"))()
+    said = f"failing://a/x.json: cannot be {verb}: LookupError: 403 Access denied"
+    assert str(caught.value).replace(":///", "://") == said
+
+
+def test_errors_of_whoever_uses_a_file_are_their_own(tmp_path: Path) -> None:
+    place = Place.of(str(tmp_path / "x"))
+    with pytest.raises(LookupError, match=r"^mine$"), place.writing():
+        raise LookupError("mine")
+    place.write(b"x")
+    with pytest.raises(LookupError, match=r"^mine$"), place.reading():
+        raise LookupError("mine")
+    assert [each.name for each in Place.of(str(tmp_path)).files()] == ["x"]

@@ -15,7 +15,7 @@ from recipes import eight_steps
 from safetensors.numpy import load_file
 
 from spanqa.batches import FILLER, IGNORED, LengthGroupedSampler, Rows
-from spanqa.comparison import train_one
+from spanqa.comparison import claim, train_one
 from spanqa.errors import DataError
 from spanqa.preparation import prepare
 from spanqa.recipe import Recipe
@@ -134,6 +134,14 @@ def test_a_folder_with_other_things_is_not_trained_in(recipe: Recipe, tmp_path: 
     with pytest.raises(DataError, match="holds other things"):
         train_one(recipe, "softmax", 1, tmp_path, say=lambda line: None)
     assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_what_was_killed_at_its_first_write_begins_again(recipe: Recipe, tmp_path: Path) -> None:
+    for name in (".lock", ".lock.json", ".lock.json.tmp", "recipe.yaml.tmp"):
+        (tmp_path / name).write_text("half")
+    claim(recipe, tmp_path)
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == recipe
+    assert not (tmp_path / "recipe.yaml.tmp").exists()
 
 
 def test_the_threshold_is_stored_in_the_checkpoint(whole: Path) -> None:

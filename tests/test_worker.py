@@ -147,8 +147,41 @@ def test_rows_that_end_their_worker_do_not_go_on_for_ever(reader: Failing, tmp_p
         assert output.tried(0) == number
     with pytest.raises(DataError, match=r"a\.jsonl: rows 1 to 2 ended their worker 5 times"):
         answer_shard(reader, job, corpus.shards[0], output)
-    output.forget_tries()
+    output.tidy(alone=True)
     assert answer_shard(reader, job, corpus.shards[0], output).answered == 2
+
+
+def test_rows_that_an_earlier_try_rejected_are_answered_once(
+    reader: Failing, tmp_path: Path
+) -> None:
+    job, corpus, output = job_over(write(tmp_path / "a.jsonl", [QUESTION, QUESTION]))
+    (output.place / "rejected").make_folder()
+    output.rejected(0).write(b'{"row": 1}\n')  # and it died before it said that it was done
+    assert answer_shard(reader, job, corpus.shards[0], output).rejected == 0
+    assert not output.rejected(0).exists()
+    assert len(lines(output.answers(0))) == 2
+
+
+def test_a_worker_of_a_killed_job_does_no_harm(reader: Failing, tmp_path: Path) -> None:
+    job, corpus, _ = job_over(write(tmp_path / "a.jsonl", [QUESTION, QUESTION]))
+    dead, alive = (Output(Place.of(str(tmp_path / "out")).started(), "jsonl") for _ in range(2))
+    orphan = dead.answers(0).writing()
+    orphan.__enter__().write(b"half")
+    for _ in range(worker.TRIES):
+        dead.tried(0)
+    alive.begin(job)
+    alive.tidy(alone=True)
+    assert not [place for place in alive.place.files() if place.is_unfinished]
+    assert alive.tried(0) == 1
+    dead.tried(0)
+    report = answer_shard(reader, job, corpus.shards[0], alive)
+    with pytest.raises(DataError, match=r"answers/000000\.jsonl: no such file"):
+        orphan.__exit__(None, None, None)
+    assert answer_shard(reader, job, corpus.shards[0], dead) == report
+    alive.tidy(alone=True)
+    assert sorted(place.name for place in alive.place.files()) == [
+        "000000.json", "000000.jsonl", "job.json"
+    ]  # fmt: skip
 
 
 def test_groups_are_bounded_by_rows_and_characters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +236,23 @@ def test_parquet_in_parquet_out(
     assert [row["row"] for row in lines(output.rejected(0))] == [2]
 
 
+def test_what_is_kept_counts_where_memory_is_bounded(
+    reader: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"a": "x" * 10, "b": ["y" * 5, {"c": "z" * 4}], "n": 1}
+    assert Asked(1, "", "?", "text", kept).size == 4 + 11 + 1 + 5 + 1 + 4 + 1 + 8
+    monkeypatch.setattr(worker, "ROW_GROUP_CHARACTERS", 2_000)
+    table = pyarrow.table(
+        {"question": [QUESTION] * 6, "context": CORPUS[:6], "beside": ["x" * 1_000] * 6}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    job, corpus, output = job_over(tmp_path / "a.parquet", keep=("beside",))
+    answer_shard(reader, job, corpus.shards[0], output)
+    found = pyarrow.parquet.ParquetFile(tmp_path / "out" / "answers" / "000000.parquet")
+    assert found.metadata.num_rows == 6
+    assert found.metadata.num_row_groups >= 3
+
+
 def test_no_row_of_parquet_can_be_answered(reader: Failing, tmp_path: Path) -> None:
     table = pyarrow.table({"question": ["", ""], "context": ["a", "b"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -235,3 +285,20 @@ def test_a_worker_says_what_stops_it(tiny_model_folder: Path, tmp_path: Path) ->
     shard["number"] = 1
     gone = Worker(good, output)(shard)
     assert gone == {"error": f"{tmp_path}/a.jsonl: no such file", "report": ""}
+
+
+def test_an_error_that_nobody_has_foreseen_is_a_sentence(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, corpus, output = job_over(write(tmp_path / "a.jsonl", [QUESTION]))
+    job = replace(job, model=str(tiny_model_folder))
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no\nmore")
+
+    made = Worker(job, output)
+    monkeypatch.setattr(worker, "answer_shard", fail)
+    monkeypatch.setattr(worker, "load", fail)
+    shard = asdict(corpus.shards[0])
+    assert made(shard)["error"] == "a.jsonl, rows 1 to 1: MemoryError: no more"
+    assert Worker(job, output)(shard)["error"] == f"{tiny_model_folder}: MemoryError: no more"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from spanqa.comparison import compare
-from spanqa.errors import MissingExtraError, RecipeError, RunError
+from spanqa import experiment, workers
+from spanqa.comparison import claim, compare
+from spanqa.errors import MissingExtraError, RecipeError, RunError, WriteError
+from spanqa.lock import locked
 from spanqa.recipe import DataRecipe, EncoderRecipe, Recipe, TrainingRecipe, WindowRecipe
 from spanqa.run import Run
 from spanqa.workers import Share, fair_share
@@ -72,6 +75,40 @@ def test_runs_side_by_side_are_those_in_turn_bit_for_bit(
         weights, others = load_file(tmp_path / "beside" / name), load_file(tmp_path / "turn" / name)
         assert weights.keys() == others.keys()
         assert all(np.array_equal(weights[key], others[key]) for key in others)
+
+
+class Lines(list[str]):
+    put = list.append
+
+
+def test_a_worker_is_where_the_comparison_is_and_alone_in_its_folder(
+    recipe: Recipe, tiny_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_encoder_folder.parent)
+    assert workers._start_of(str(tiny_encoder_folder)) is None
+    assert workers._start_of("sentence-transformers/all-MiniLM-L6-v2") is None
+    here = workers._start_of(tiny_encoder_folder.name)
+    assert here == tiny_encoder_folder.parent
+    recipe = recipe.override({"encoder.name": tiny_encoder_folder.name})
+    found: list[Any] = []
+
+    def one_run(recipe: Recipe, head: str, seed: int, _: Any, folder: Path, **__: Any) -> None:
+        with pytest.raises(WriteError, match="is working on it"), locked(folder):
+            pass
+        found.append((Path(recipe.encoder.name).is_dir(), folder))
+
+    monkeypatch.setattr(experiment, "one_run", one_run)
+    monkeypatch.chdir(tmp_path)
+    job = workers.Job(recipe, "crf", 7, tmp_path / "out", 1, here)
+    folder = tmp_path / "out" / "runs" / "crf-seed7"
+    with locked(tmp_path / "out"):  # by the comparison
+        claim(recipe, tmp_path / "out")
+        assert workers._run_one(job, None, Lines()) == ""  # type: ignore[arg-type]
+        with locked(folder):
+            assert "is working on it" in workers._run_one(job, None, Lines())  # type: ignore[arg-type]
+    assert found == [(True, folder)]
+    lost = replace(job, here=tmp_path / "none")
+    assert "none is not seen on" in workers._run_one(lost, None, Lines())  # type: ignore[arg-type]
 
 
 def _without_cost(run: Run) -> dict[str, object]:

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
 from spanqa.errors import DataError
+from spanqa.parquet import parts_of
 from spanqa.rows import kind_of, printable, text_of
 from spanqa.shards import Columns, Limits, Shard, lines_of, parquet_file
 from spanqa.storage import Place
 
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_ROWS = 64
-"""Rows of a Parquet file that are held at a time."""
+"""Rows of a Parquet file that are held at a time, texts in their dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Asked:
     context: str
     kept: Mapping[str, Any]
 
+    @property
+    def size(self) -> int:
+        """Characters that it holds, about: what is kept counts as well."""
+        return len(self.context) + _size(self.kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -43,6 +50,14 @@ class Rejected:
     reason: str
 
 
+def _size(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(len(key) + _size(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
 def rows_of(shard: Shard, columns: Columns, limits: Limits) -> Iterator[Asked | Rejected]:
     """The rows of a shard, in order; empty lines are no rows.
 
@@ -50,7 +65,7 @@ def rows_of(shard: Shard, columns: Columns, limits: Limits) -> Iterator[Asked | 
         DataError: the file cannot be read, or is not what it was when it was cut.
     """
     parquet = Place(shard.url).suffix == ".parquet"
-    read = _parquet_rows(shard, columns) if parquet else _jsonl_rows(shard, limits)
+    read = _parquet_rows(shard, columns, limits) if parquet else _jsonl_rows(shard, limits)
     for row, record in read:
         if isinstance(record, Rejected):
             yield record
@@ -105,7 +120,7 @@ def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
         lines = islice(lines_of(file, limits.line, digest.update), shard.rows)
         for row, line in enumerate(lines, start=shard.first):
             if line is None:
-                yield row, Rejected(row, "", f"the line has more than {limits.line:,} bytes")
+                yield row, _too_long(row, limits)
                 continue
             line = line.removeprefix(_BOM) if row == 1 else line
             if line.strip():
@@ -114,9 +129,15 @@ def _jsonl_rows(shard: Shard, limits: Limits) -> _Records:
         raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")
 
 
+def _too_long(row: int, limits: Limits) -> Rejected:
+    return Rejected(row, "", f"the row has more than {limits.line:,} bytes")
+
+
 def _parsed(row: int, line: bytes) -> Mapping[str, Any] | Rejected:
     try:
-        value = json.loads(line.rstrip().decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(
+            line.rstrip().decode("utf-8"), parse_constant=_no_constant, parse_float=_finite
+        )
     except UnicodeDecodeError as error:
         return Rejected(row, "", f"byte 0x{line[error.start]:02x} of the line is not UTF-8")
     except RecursionError:
@@ -135,20 +156,27 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}")
 
 
-def _parquet_rows(shard: Shard, columns: Columns) -> _Records:
-    with parquet_file(Place(shard.url)) as parquet:
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # it would be written as Infinity, which is no JSON
+        raise ValueError(f"it holds the number {printable(text, 40)}, which is too large")
+    return value
+
+
+def _parquet_rows(shard: Shard, columns: Columns, limits: Limits) -> _Records:
+    with parquet_file(Place(shard.url), columns) as parquet:
         groups, skip = _row_groups(parquet.metadata, shard)
-        names = {columns.question, columns.context, *columns.keep, columns.id or "id"}
-        present = [name for name in parquet.schema_arrow.names if name in names]
+        present = [name for name in parquet.schema_arrow.names if name in columns.names]
         batches = parquet.iter_batches(_PARQUET_ROWS, row_groups=groups, columns=present)
         row, left = shard.first, shard.rows
         for batch in batches:
             rows = batch.slice(min(skip, len(batch)), left)
             skip = max(0, skip - len(batch))
             left -= len(rows)
-            for i in range(len(rows)):
-                yield row, _unpacked(rows.slice(i, 1), row)
-                row += 1
+            for part, fits in parts_of(rows, limits.line):
+                for i in range(len(part)):
+                    yield row, _unpacked(part.slice(i, 1), row) if fits else _too_long(row, limits)
+                    row += 1
             if not left:
                 return
     raise DataError(f"{Place(shard.url)}: was changed while it was read; start again")

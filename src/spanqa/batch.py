@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from spanqa.cluster import connected, require_ray
 from spanqa.errors import DataError
 from spanqa.job import Job, Output, Report, model_sha256
+from spanqa.lock import locked
 from spanqa.records import from_json, parse
 from spanqa.settings import BatchSettings
 from spanqa.shards import Columns, Corpus, Limits, Shard, corpus_of
@@ -21,6 +23,9 @@ from spanqa.shipped import DEFAULT
 from spanqa.storage import Place
 from spanqa.worker import Worker, load, local_folder
 
+BLOCKS = 10_000
+"""Most portions that Ray hands out: it takes some kilobytes for each. More shards than these go
+several to a portion, whose reports come together."""
 STORE = 100 * 2**20
 """Bytes for Ray's object store on this machine; what passes through are lines of some bytes."""
 
@@ -62,7 +67,8 @@ def answer_corpus(
 
     Args:
         model: as in `Reader.from_pretrained`.
-        source: path or URL of a JSONL or Parquet file, of a folder of such, or a pattern.
+        source: path or URL of a JSONL or Parquet file, of a folder of such, or a pattern; what a
+            pattern finds below the output is left out.
         output: path or URL of the folder.
         settings: columns, limits and workers.
         backend: as in `Reader.from_pretrained`; every worker loads the model for itself.
@@ -72,11 +78,13 @@ def answer_corpus(
 
     Raises:
         DataError: the input or the output cannot be used, or the output is that of another job.
+        WriteError: another process works on the output, or it cannot be made.
         ModelError: the model cannot be used.
         MissingExtraError: the `ray` extra is not installed.
     """
     settings = settings or BatchSettings()
     require_ray("answering in batches")
+    place = Place.of(output).started()
     job, corpus = _plan(
         Job(
             model=_everywhere(model),
@@ -94,30 +102,47 @@ def answer_corpus(
             limits=Limits(settings.max_question_length, settings.max_text_length),
         ),
         source,
+        place,
     )
-    folder = Output(Place.of(output), job.kind)
-    _require_apart(source, folder.place)
-    folder.begin(job)
-    folder.forget_tries()
+    local = place.local
+    with locked(local) if local else nullcontext():
+        return _answer(job, corpus, Output(place, job.kind), settings, say)
+
+
+def _answer(
+    job: Job,
+    corpus: Corpus,
+    output: Output,
+    settings: BatchSettings,
+    say: Callable[[Totals], None],
+) -> Totals:
+    """Answer what is not answered yet.
+
+    No other job works in a folder of this machine; at a URL there may be one, whose unfinished
+    files are left alone.
+    """
+    alone = output.place.local is not None
+    output.begin(job)
+    output.tidy(alone=alone)
     totals = Totals(len(corpus.shards), 0, 0, 0)
     done = set()
-    for report in folder.finished():
+    for report in output.finished():
         done.add(report.shard)
         totals = totals.plus(report)
     say(totals)
     missing = [shard for shard in corpus.shards if shard.number not in done]
-    for report in _reports(job, folder, missing, settings):
+    for report in _reports(job, output, missing, settings):
         totals = totals.plus(report)
         say(totals)
-    folder.place.remove_unfinished()
-    folder.forget_tries()
+    output.tidy(alone=alone)
     return totals
 
 
-def _plan(job: Job, source: str) -> tuple[Job, Corpus]:
+def _plan(job: Job, source: str, output: Place) -> tuple[Job, Corpus]:
     """The job with its model and its input looked at: what is wrong with them is said at once."""
+    _require_apart(source, output)
     load(job)
-    corpus = corpus_of(source, job.columns, job.limits, job.shard_rows)
+    corpus = corpus_of(source, job.columns, job.limits, job.shard_rows, without=output)
     planned = replace(
         job,
         model_sha256=model_sha256(local_folder(job.model)),
@@ -159,7 +184,7 @@ def _reports(
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items(
-            [asdict(shard) for shard in shards], override_num_blocks=len(shards)
+            [asdict(shard) for shard in shards], override_num_blocks=min(len(shards), BLOCKS)
         )
         size = min(workers, len(shards))
         found = rows.map(

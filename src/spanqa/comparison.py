@@ -12,18 +12,20 @@ from spanqa import group
 from spanqa.checkpoints import discard
 from spanqa.errors import DataError, RecipeError, RunError
 from spanqa.experiment import one_run
-from spanqa.lock import HOLDER, LOCK, locked
+from spanqa.lock import TRACES, locked
 from spanqa.preparation import Prepared, prepare
 from spanqa.recipe import Recipe
-from spanqa.records import dump, from_json, read_json, write_atomic
+from spanqa.records import UNFINISHED, dump, from_json, read_json, write_atomic
 from spanqa.run import Comparison, Question, Run, run_folder, write_questions
 from spanqa.training import Say
 from spanqa.windows import Windows
 
 DATA = "data.json"
 """Fingerprints of the questions that the runs of a folder began with."""
-OURS = (LOCK, HOLDER)
-"""What may lie in a folder before it is claimed."""
+RECIPE = "recipe.yaml"
+"""The recipe that a folder was claimed for."""
+OURS = (*TRACES, RECIPE + UNFINISHED)
+"""What may lie in a folder before it is claimed, by a process that was killed there too."""
 
 
 def say(line: str) -> None:
@@ -142,7 +144,7 @@ def claim(recipe: Recipe, output: Path) -> None:
 
 
 def _claim(recipe: Recipe, output: Path) -> None:
-    path = output / "recipe.yaml"
+    path = output / RECIPE
     if path.exists():
         if Recipe.from_yaml(path).signature() != recipe.signature():
             raise DataError(
@@ -189,7 +191,7 @@ def see(recipe: Recipe, output: Path) -> None:
     Raises:
         RunError: it does not.
     """
-    path = output / "recipe.yaml"
+    path = output / RECIPE
     if not path.exists() or Recipe.from_yaml(path).signature() != recipe.signature():
         raise RunError(
             f"{path} is not seen on {platform.node()}; give --output a folder that all machines "

@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from spanqa.errors import DataError, ModelError
 from spanqa.records import dump, from_json, read_json, write_atomic
+from spanqa.rows import shown
 from spanqa.writing import writing
 
 SEAL = "checksums.json"
+_LONGEST = 255
+"""Bytes of a name, as file systems have it."""
 
 
 def write_folder(folder: Path, write: Callable[[str], Any]) -> None:
@@ -111,6 +114,22 @@ def fault(folder: Path, expected: Mapping[str, str], source: str) -> str | None:
     return None
 
 
+def require_inside(names: Iterable[str], where: Path) -> None:
+    """Refuse names that are none of files in the folder, whose sums would tell of files elsewhere.
+
+    Args:
+        names: as a file says.
+        where: that file.
+
+    Raises:
+        DataError: names the first such.
+    """
+    for name in names:
+        plain = name not in ("", "..") and name.isprintable() and Path(name).name == name
+        if not plain or len(name.encode()) > _LONGEST:
+            raise DataError(f"{where} is damaged: {shown(name)} is no name of a file in its folder")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Replace one file, also in a sealed folder, which is whole at every moment.
 
@@ -133,7 +152,9 @@ def sha256(path: Path) -> str:
 
 def _read(folder: Path) -> dict[str, str]:
     path = folder / SEAL
-    return from_json(dict[str, str], read_json(path), str(path))
+    sums = from_json(dict[str, str], read_json(path), str(path))
+    require_inside(sums, path)
+    return sums
 
 
 def _write(folder: Path, sums: Mapping[str, str]) -> None:

@@ -46,7 +46,7 @@ def read_rows(source: str) -> Iterator[Row | Problem]:
     if reader is not None:
         raise DataError(f"{source}: no such file")
     if match := _HUB.fullmatch(source):
-        return _hub_rows(source, **match.groupdict())
+        return _reading(source, _hub_rows(source, **match.groupdict()))
     raise DataError(
         f"{source}: no such file; if it is a dataset, name its split, "
         f"as in {source}:train or {source}:train[:1000]"

@@ -4,6 +4,8 @@ job.json              model, input and settings; a job goes on only under the sa
 answers/000042.jsonl  the answers of a shard, in the order of its rows (`.parquet` for Parquet)
 rejected/000042.jsonl the rows of a shard that could not be answered, with reasons; if any
 done/000042.json      counts of a shard, written last: a shard counts only with it
+tries/<start>/000042  how often a shard was begun, while a job runs
+.lock, .lock.json     whose folder it is, while a job runs, where it is on a disk (`spanqa.lock`)
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 from spanqa import __version__
 from spanqa.errors import DataError
 from spanqa.folders import sha256
+from spanqa.lock import TRACES
 from spanqa.records import dump, from_json, parse
 from spanqa.shards import Columns, Limits
 from spanqa.storage import Place
@@ -100,6 +103,7 @@ class Output:
     """The folder of a job."""
 
     place: Place
+    """Its `start` tells what this job has not finished from what another one has not."""
     kind: str
 
     def answers(self, shard: int) -> Place:
@@ -124,9 +128,9 @@ class Output:
         if settings.exists():
             job.require_same(_load(Job, settings), self.place)
             return
-        if self.place.files():
+        if any(not file.is_unfinished and file.name not in TRACES for file in self.place.files()):
             raise DataError(f"{self.place}: holds other files; name an empty folder or a new one")
-        for name in ("answers", "rejected", "done", "tries"):
+        for name in ("answers", "rejected", "done"):
             (self.place / name).make_folder()
         settings.write(dump(asdict(job), indent=1))
 
@@ -144,18 +148,28 @@ class Output:
     def tried(self, shard: int) -> int:
         """Count that a shard is begun; returns how often it was, this time included.
 
-        Ray begins again what was lost with a worker, for ever: somebody has to count.
+        Ray begins again what was lost with a worker, for ever: somebody has to count. Each start
+        of a job counts for itself.
         """
-        place = self.place / "tries" / f"{shard:06}"
+        self._tries.make_folder()
+        place = self._tries / f"{shard:06}"
         count = int(place.read()) + 1 if place.exists() else 1
         place.write(str(count).encode())
         return count
 
-    def forget_tries(self) -> None:
-        """Count from nothing."""
-        tries = self.place / "tries"
-        tries.remove_folder()
-        tries.make_folder()
+    @property
+    def _tries(self) -> Place:
+        return self.place / "tries" / (self.place.start or "0")
+
+    def tidy(self, *, alone: bool) -> None:
+        """Remove half-written files and counts of tries of this start.
+
+        Args:
+            alone: no other job works here; those of all earlier ones are removed too. A worker that
+                outlived its job may still be writing: it fails, or writes what is there.
+        """
+        self.place.remove_unfinished(everybodys=alone)
+        (self.place / "tries" if alone else self._tries).remove_folder()
 
     def finish(self, report: Report) -> None:
         """Count a shard as finished."""

@@ -11,19 +11,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from spanqa.errors import DataError, WriteError
-from spanqa.records import dump, from_json, read_json, write_atomic
+from spanqa.records import UNFINISHED, dump, from_json, read_json, write_atomic
 from spanqa.writing import writing
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
-"""Who holds it; a file of its own, as Windows lets nobody read a locked one."""
+"""Who holds it, as long as it does; Windows lets nobody read a locked file, so it has its own."""
+
+TRACES = (LOCK, HOLDER, HOLDER + UNFINISHED)
+"""What a process that was killed leaves of it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def locked(folder: Path) -> Iterator[None]:
         write_atomic(folder / HOLDER, dump(asdict(Holder(os.getpid(), socket.gethostname()))))
         yield
     finally:
+        with suppress(OSError):
+            (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from spanqa.adapter import SETTINGS
 from spanqa.errors import DataError, ModelError, RecipeError
-from spanqa.folders import fault, sha256
+from spanqa.folders import fault, require_inside, sha256
 from spanqa.records import dump, from_json, read_json, write_atomic
 
 MANIFEST = "export.json"
@@ -125,9 +125,7 @@ class Manifest:
         for name in (REFERENCE, found.kind):
             if name not in found.trials:
                 raise DataError(f"{path} is damaged: the trial of {name} is missing")
-        for name in found.files:
-            if name in ("", "..") or not name.isprintable() or Path(name).name != name:
-                raise DataError(f"{path} is damaged: {name!r} is no name of a file in its folder")
+        require_inside(found.files, path)
         return found
 
     def verify(self, folder: Path) -> None:

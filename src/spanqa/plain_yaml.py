@@ -62,6 +62,6 @@ def read_yaml(path: Path) -> Any:
         raise RecipeError(f"is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise RecipeError("is not a recipe: it is nested too deeply") from error
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         # PyYAML's own, over values that their tags do not fit, such as the date 2001-99-99
         raise RecipeError(f"is not YAML: a value does not fit its type ({error})") from error

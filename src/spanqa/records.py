@@ -13,6 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from spanqa.errors import DataError
 from spanqa.writing import writing
 
+UNFINISHED = ".tmp"
+"""End of the name of a file that `write_atomic` has not finished."""
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         WriteError: it cannot be written; an old one is still there.
     """
-    beside = path.with_name(path.name + ".tmp")
+    beside = path.with_name(path.name + UNFINISHED)
     with writing(path, beside):
         with beside.open("wb") as file:
             file.write(content)
@@ -84,7 +86,7 @@ def from_json(kind: type[T], value: Any, where: str) -> T:
         pairs = _expect(dict, value, where).items()
         made = {key: from_json(inner, item, f"{where}, {key!r}") for key, item in pairs}
     elif kind is float:
-        made = float(_expect((int, float), value, where))
+        made = _float(_expect((int, float), value, where), where)
     elif kind is not Any:
         made = _expect(kind, value, where)
     return made  # type: ignore[no-any-return]
@@ -101,6 +103,15 @@ def _arguments(kind: Any, value: dict[str, Any], where: str) -> dict[str, Any]:
         elif spec.default is MISSING and spec.default_factory is MISSING:
             raise DataError(f"{where} is damaged: {spec.name!r} is missing")
     return made
+
+
+def _float(value: int | float, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:  # JSON's integers have no largest one
+        raise DataError(
+            f"{where} is damaged: so large a number is none that can be used"
+        ) from error
 
 
 def _expect(kind: Any, value: Any, where: str) -> Any:

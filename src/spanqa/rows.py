@@ -107,6 +107,11 @@ def encodable(text: str) -> bool:
     return True
 
 
+def in_words(error: Exception) -> str:
+    """Type and text of an error that nobody here has foreseen, in one line."""
+    return printable(f"{type(error).__name__}: {' '.join(str(error).split())}", 300)
+
+
 def shown(text: str) -> str:
     """A text as messages quote it: escaped, and cut where it is long."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -10,6 +10,7 @@ gives the same shards, and a shard can be read by itself (`spanqa.asked`).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -19,11 +20,15 @@ from itertools import islice
 from typing import IO, Any
 
 from spanqa.errors import DataError
+from spanqa.lines import Unreadable
+from spanqa.parquet import leaves_of, require_small, texts_of
 from spanqa.storage import COMPRESSIONS, Place
 
 KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 LINE_BYTES = 6
 """Bytes of a line for every character that a text may have: JSON may write it as six."""
+BYTES_PER_VALUE = 1
+"""Least of a Parquet file for each row and each value in a list, beyond a million."""
 _SKIPPED = 2**20
 """Bytes of a line that is too long that are held at a time."""
 
@@ -38,6 +43,11 @@ class Columns:
     """None: `id`, and the row's file and number where it has none."""
     keep: tuple[str, ...] = ()
     """What goes into the answers as it is."""
+
+    @property
+    def names(self) -> set[str]:
+        """All that are read."""
+        return {self.question, self.context, self.id or "id", *self.keep}
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,9 @@ class Corpus:
         return digest.hexdigest()
 
 
-def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpus:
+def corpus_of(
+    source: str, columns: Columns, limits: Limits, rows: int, *, without: Place | None = None
+) -> Corpus:
     """Find the files of an input and cut them; reads all of them once.
 
     Args:
@@ -101,12 +113,14 @@ def corpus_of(source: str, columns: Columns, limits: Limits, rows: int) -> Corpu
         columns: those that Parquet files must have.
         limits: of the texts.
         rows: in a shard.
+        without: folder whose files are none of the input, although a pattern finds them.
 
     Raises:
         DataError: there are no such files, they are of two kinds, cannot be read, or lack columns.
     """
     top = Place.of(source)
-    files = [file for file in top.files() if _kind(file)]
+    own = f"{without.url.rstrip('/')}/" if without else None
+    files = [file for file in top.files() if _kind(file) and not (own and file.url.startswith(own))]
     if not files:
         endings = f"{', '.join(KINDS)}, and for lines {', '.join(COMPRESSIONS)} behind it"
         raise DataError(f"{source}: there is no file there that ends in {endings}")
@@ -156,7 +170,7 @@ def _jsonl_parts(file: Place, limits: Limits, rows: int) -> Iterator[_Part]:
 def _parquet_parts(file: Place, columns: Columns, rows: int) -> Iterator[_Part]:
     with file.reading() as content:
         whole = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-    with parquet_file(file) as parquet:
+    with parquet_file(file, columns) as parquet:
         names = parquet.schema_arrow.names
         wanted = [columns.question, columns.context, *columns.keep]
         for name in (*wanted, *([columns.id] if columns.id else [])):
@@ -191,17 +205,36 @@ def lines_of(
 
 
 @contextmanager
-def parquet_file(file: Place) -> Iterator[Any]:
-    """A Parquet file of which no more is held than what is read."""
+def parquet_file(file: Place, columns: Columns | None = None) -> Iterator[Any]:
+    """A Parquet file of which no more is held than what is read.
+
+    Args:
+        file: where it lies.
+        columns: that are read of it, texts in their dictionaries; none are if left out.
+
+    Raises:
+        DataError: it is damaged, or would take too much memory.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with (
-            file.reading() as content,
-            pyarrow.parquet.ParquetFile(content, pre_buffer=False, buffer_size=2**20) as parquet,
-        ):
-            yield parquet
+        with file.reading() as content:
+            metadata = pyarrow.parquet.read_metadata(content)
+            leaves = leaves_of(metadata, columns.names) if columns else {}
+            if leaves:
+                size = content.seek(0, io.SEEK_END)
+                require_small(metadata, leaves, size, BYTES_PER_VALUE, "rows or values of a column")
+            with pyarrow.parquet.ParquetFile(
+                content,
+                metadata=metadata,
+                read_dictionary=texts_of(metadata, leaves),
+                pre_buffer=False,
+                buffer_size=2**20,
+            ) as parquet:
+                yield parquet
+    except Unreadable as error:
+        raise DataError(f"{file}: {error}") from error
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error

@@ -9,22 +9,27 @@ import io
 import lzma
 import os
 import posixpath
+import re
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from spanqa.errors import DataError
+from spanqa.errors import DataError, SpanQAError
+from spanqa.rows import in_words
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 """By suffix: what is decompressed while it is read."""
 _UNFINISHED = ".unfinished"
+_PART = re.compile(rf"\.(?:([0-9a-f]{{8}})-)?[0-9a-f]{{32}}{re.escape(_UNFINISHED)}$")
 _BUFFER = 2**20
 
 
@@ -33,6 +38,8 @@ class Place:
     """A file or a folder: its URL, absolute, so that it says the same in every process."""
 
     url: str
+    start: str = ""
+    """Of which process's start it is, if that matters: part of the names of unfinished files."""
 
     @classmethod
     def of(cls, name: str) -> Place:
@@ -43,12 +50,28 @@ class Place:
         """
         try:
             system, path = url_to_fs(os.path.expanduser(name))
-        except (ValueError, ImportError) as error:
-            raise DataError(f"{name}: cannot be opened ({error})") from error
+        except Exception as error:  # storages raise what they like, for want of a package or a key
+            reason = error if isinstance(error, ValueError | ImportError) else in_words(error)
+            raise DataError(f"{name}: cannot be opened ({reason})") from error
         return cls(system.unstrip_protocol(path))
 
     def __truediv__(self, name: str) -> Place:
-        return Place(f"{self.url.rstrip('/')}/{name}")
+        return Place(f"{self.url.rstrip('/')}/{name}", self.start)
+
+    def started(self) -> Place:
+        """The same place for one process and those that it starts: with a `start` of its own."""
+        return Place(self.url, uuid.uuid4().hex[:8])
+
+    @property
+    def local(self) -> Path | None:
+        """Its path, if it is on this machine."""
+        system, path = self._system()
+        return Path(path) if isinstance(system, LocalFileSystem) else None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is what `writing` has not finished."""
+        return _PART.search(self.name) is not None
 
     def __str__(self) -> str:
         return self.url.removeprefix("file://")
@@ -101,19 +124,34 @@ class Place:
             system.makedirs(path, exist_ok=True)
 
     def remove_folder(self) -> None:
-        """Remove the folder and all in it, if there is one."""
+        """Remove the folder and all in it, if there is one, and nobody writes into it."""
         system, path = self._system()
         with _named(self, "removed"):
-            if system.exists(path):
-                system.rm(path, recursive=True)
+            if isinstance(system, LocalFileSystem):
+                shutil.rmtree(path, ignore_errors=True)
+            elif system.exists(path):
+                with suppress(FileNotFoundError):
+                    system.rm(path, recursive=True)
 
-    def remove_unfinished(self) -> None:
-        """Remove what processes left behind that were killed while they wrote into this folder."""
+    def remove(self) -> None:
+        """Remove the file, if there is one."""
         system, path = self._system()
-        with _named(self):
+        with _named(self, "removed"), suppress(FileNotFoundError):
+            system.rm_file(path)
+
+    def remove_unfinished(self, *, everybodys: bool = False) -> None:
+        """Remove what processes that were killed left half-written in this folder.
+
+        Args:
+            everybodys: those of other starts, too; nobody else may be writing there then.
+        """
+        system, path = self._system()
+        with _named(self, "removed"):
             for each in system.find(path) if system.isdir(path) else []:
-                if each.endswith(_UNFINISHED):
-                    system.rm_file(each)
+                found = _PART.search(each)
+                if found and (everybodys or (found[1] or "") == self.start):
+                    with suppress(FileNotFoundError):  # finished, or removed by its writer
+                        system.rm_file(each)
 
     @contextmanager
     def reading(self) -> Iterator[IO[bytes]]:
@@ -122,14 +160,12 @@ class Place:
         Raises:
             DataError: it cannot be read, or what is read is damaged.
         """
-        opened = fsspec.open(self.url, "rb", compression=self.compression)
-        # fsspec's own files read line by line in Python.
-        with (
-            _named(self),
-            opened as file,
-            io.BufferedReader(cast(io.RawIOBase, file), _BUFFER) as buffered,
-        ):
-            yield buffered
+        with ExitStack() as stack:
+            with _named(self):
+                opened = fsspec.open(self.url, "rb", compression=self.compression)
+                file = stack.enter_context(opened)
+            # fsspec's own files read line by line in Python.
+            yield stack.enter_context(io.BufferedReader(_Raw(self, file), _BUFFER))
 
     def read(self) -> bytes:
         """All bytes of a small file.
@@ -148,22 +184,27 @@ class Place:
             DataError: it cannot be written.
         """
         system, path = self._system()
-        beside = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
-        with _named(self, "written"):
-            try:
-                with system.open(beside, "wb") as file:
-                    yield file
-                    if isinstance(system, LocalFileSystem):
+        mark = f"{self.start}-" if self.start else ""
+        beside = f"{path}.{mark}{uuid.uuid4().hex}{_UNFINISHED}"
+        here = isinstance(system, LocalFileSystem)
+        try:
+            with _named(self, "written"):
+                file = system.open(beside, "wb")
+            with closing(_Raw(self, file, "written")) as raw:
+                yield cast(IO[bytes], raw)
+                with _named(self, "written"):
+                    if here:
                         file.flush()
                         os.fsync(file.fileno())
-                if isinstance(system, LocalFileSystem):
+            with _named(self, "written"):
+                if here:
                     os.replace(beside, path)
                 else:
                     system.mv(beside, path)
-            except BaseException:
-                if system.exists(beside):
-                    system.rm_file(beside)
-                raise
+        except BaseException:
+            with suppress(Exception):  # what stopped it is said
+                system.rm_file(beside)
+            raise
 
     def write(self, content: bytes) -> None:
         """Write a small file.
@@ -175,21 +216,66 @@ class Place:
             file.write(content)
 
     def _system(self) -> tuple[Any, str]:
-        system, path = url_to_fs(self.url)
+        with _named(self):
+            system, path = url_to_fs(self.url)
         return system, path
+
+
+class _Raw(io.RawIOBase):
+    """A file of a storage, whose errors name the place; those of its user are left as they are."""
+
+    def __init__(self, place: Place, file: Any, verb: str = "read") -> None:
+        self.place, self.file, self.verb = place, file, verb
+
+    def readable(self) -> bool:
+        return self.verb == "read"
+
+    def writable(self) -> bool:
+        return self.verb == "written"
+
+    def seekable(self) -> bool:
+        return bool(self.file.seekable())
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _named(self.place):
+            data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any, /) -> int:
+        with _named(self.place, self.verb):
+            return int(self.file.write(data))
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        with _named(self.place):
+            return int(self.file.seek(offset, whence))
+
+    def tell(self) -> int:
+        with _named(self.place):
+            return int(self.file.tell())
+
+    def close(self) -> None:
+        if self.writable() and not self.closed:
+            try:
+                with _named(self.place, self.verb):
+                    self.file.close()
+            finally:
+                super().close()
 
 
 @contextmanager
 def _named(place: Place, verb: str = "read") -> Iterator[None]:
-    """Errors of a storage name the place."""
+    """Errors of a storage, whatever its package calls them, name the place."""
     try:
         yield
+    except SpanQAError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{place}: no such file") from error
     except EOFError as error:
         raise DataError(f"{place}: is cut off") from error
     except (zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{place}: is damaged ({error})") from error
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
+    except Exception as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or in_words(error)
         raise DataError(f"{place}: cannot be {verb}: {reason}") from error

@@ -20,12 +20,15 @@ from spanqa.errors import DataError, ModelError, SpanQAError
 from spanqa.job import Job, Output, Report, model_sha256
 from spanqa.reader import Reader, in_groups
 from spanqa.records import dump
+from spanqa.rows import in_words
 from spanqa.shards import Columns, Shard, parquet_file
 from spanqa.shipped import folder_of
 from spanqa.storage import Place
 
 ROW_GROUP = 10_000
-"""Rows of a Parquet file of answers that are written together."""
+"""Rows of a Parquet file of answers that are written together,"""
+ROW_GROUP_CHARACTERS = 2**24
+"""unless they hold so many characters before."""
 TRIES = 5
 """Times that a shard is begun where its worker or its machine dies."""
 _PROBE = ("Is the model well?", "The model is well.")
@@ -68,18 +71,25 @@ class Worker:
         self.error = ""
         try:
             self.reader = load(job)
-        except SpanQAError as error:
-            self.error = str(error)
+        except Exception as error:
+            self.error = _sentence(error, job.model)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The report of a shard, or the sentence that says why the job cannot go on."""
         if self.error:
             return {"error": self.error, "report": ""}
+        shard = Shard(**row)
         try:
-            report = answer_shard(self.reader, self.job, Shard(**row), self.output)
-        except SpanQAError as error:
-            return {"error": str(error), "report": ""}
+            report = answer_shard(self.reader, self.job, shard, self.output)
+        except Exception as error:
+            rows = f"{shard.file}, rows {shard.first} to {shard.first + shard.rows - 1}"
+            return {"error": _sentence(error, rows), "report": ""}
         return {"error": "", "report": dump(asdict(report)).decode()}
+
+
+def _sentence(error: Exception, where: str) -> str:
+    """Why the job cannot go on; what nobody has foreseen is named by its type."""
+    return str(error) if isinstance(error, SpanQAError) else f"{where}: {in_words(error)}"
 
 
 def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Report:
@@ -105,11 +115,13 @@ def answer_shard(reader: Reader, job: Job, shard: Shard, output: Output) -> Repo
             if isinstance(row, Rejected):
                 rejected.append(row)
             else:
-                write(_record(shard, row, found))
+                write(_record(shard, row, found), row.size)
                 answered += 1
     if rejected:
         lines = [{"file": shard.file, **asdict(row)} for row in rejected]
         output.rejected(shard.number).write(b"".join(map(dump, lines)))
+    else:  # an earlier try may have rejected some, and died
+        output.rejected(shard.number).remove()
     seconds = time.perf_counter() - began
     report = Report(shard.number, answered, len(rejected), seconds, reader.backend.name)
     output.finish(report)
@@ -136,7 +148,7 @@ def outcomes(
 
 def groups(rows: Iterable[Asked | Rejected]) -> Iterator[list[Asked | Rejected]]:
     """Rows that are read together: as many as `Reader.stream` would take."""
-    return in_groups(rows, lambda row: len(row.context) if isinstance(row, Asked) else 0)
+    return in_groups(rows, lambda row: row.size if isinstance(row, Asked) else 0)
 
 
 def _answers(
@@ -176,12 +188,16 @@ def _record(shard: Shard, row: Asked, answers: Sequence[Answer]) -> dict[str, An
     return {"id": row.id, "file": shard.file, "row": row.row, **row.kept, "answers": listed}
 
 
+_Write = Callable[[dict[str, Any], int], None]
+"""Writes a record that holds so many characters, about."""
+
+
 @contextmanager
-def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[_Write]:
     """What writes one record after the other into a file of the job's kind."""
     if job.kind == "jsonl":
 
-        def write_line(record: dict[str, Any]) -> None:
+        def write_line(record: dict[str, Any], size: int) -> None:
             file.write(dump(record))
 
         yield write_line
@@ -191,15 +207,20 @@ def _writer(file: IO[bytes], job: Job, shard: Shard) -> Iterator[Callable[[dict[
 
     schema = _schema(shard, job.columns)
     records: list[dict[str, Any]] = []
+    held = 0
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
 
         def flush() -> None:
+            nonlocal held
             writer.write_table(pyarrow.Table.from_pylist(records, schema))
             records.clear()
+            held = 0
 
-        def write(record: dict[str, Any]) -> None:
+        def write(record: dict[str, Any], size: int) -> None:
+            nonlocal held
             records.append(record)
-            if len(records) == ROW_GROUP:
+            held += size
+            if len(records) == ROW_GROUP or held >= ROW_GROUP_CHARACTERS:
                 flush()
 
         yield write

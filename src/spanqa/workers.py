@@ -7,6 +7,7 @@ other, and a run depends on nothing but its head, its seed and the threads it co
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Job:
     output: Path
     """Folder of the comparison."""
     threads: int
+    here: Path | None = None
+    """Where the encoder's name begins, if that is a folder named relative to another one."""
 
     @property
     def name(self) -> str:
@@ -78,13 +81,20 @@ def run_beside(
     with connected(address) as ray:
         share = fair_share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         threads = int(os.environ.get("OMP_NUM_THREADS") or share.cpus)
-        jobs = [Job(recipe, head, seed, output.resolve(), threads) for head, seed in runs]
+        here = _start_of(recipe.encoder.name)
+        jobs = [Job(recipe, head, seed, output.resolve(), threads, here) for head, seed in runs]
         failed = _run_all(ray, jobs, prepared, workers, share, say)
     if failed:
         raise RunError(
             f"{len(failed)} of {len(jobs)} runs failed: {', '.join(failed)}; the same command "
             "tries them again and keeps the others"
         )
+
+
+def _start_of(encoder: str) -> Path | None:
+    """The folder that a worker has to be in, so that an encoder's name means the same there."""
+    path = Path(encoder)
+    return Path.cwd() if path.is_dir() and not path.is_absolute() else None
 
 
 def fair_share(nodes: Iterable[Mapping[str, float]], workers: int) -> Share:
@@ -140,6 +150,7 @@ def _run_one(job: Job, prepared: Prepared, lines: Any) -> str:
 
     from spanqa.comparison import see
     from spanqa.experiment import one_run
+    from spanqa.lock import locked
     from spanqa.run import run_folder
 
     torch.set_num_threads(job.threads)
@@ -149,11 +160,25 @@ def _run_one(job: Job, prepared: Prepared, lines: Any) -> str:
         lines.put(f"{job.name}: {line.strip()}")
 
     try:
+        _go_to(job.here)
         see(job.recipe, job.output)
-        one_run(job.recipe, job.head, job.seed, prepared, folder, say=say)
+        with locked(folder):  # a worker may outlive its comparison for a moment
+            one_run(job.recipe, job.head, job.seed, prepared, folder, say=say)
     except SpanQAError as error:  # not all of them survive being pickled
         return str(error)
     return ""
+
+
+def _go_to(here: Path | None) -> None:
+    """Make relative names those of the comparison; its recipe, which is signed, stays as it is."""
+    if here is not None:
+        try:
+            os.chdir(here)
+        except OSError as error:
+            raise RunError(
+                f"{here} is not seen on {platform.node()} ({error.strerror}); name the encoder by "
+                "a folder that all machines share"
+            ) from error
 
 
 def _outcome(ray: Any, task: Any) -> str:

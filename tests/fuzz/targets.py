@@ -158,6 +158,12 @@ def _parquet() -> list[bytes]:
         rows = [ROW | {"id": f"q{n}"} for n in range(3)]
         parquet.write_table(pyarrow.Table.from_pylist(rows), sink, compression=compression)
         made.append(sink.getvalue())
+    for days in (1, 10**15 // 86_400):  # the other is a date that Python has none for
+        sink = io.BytesIO()
+        id = pyarrow.array([days * 86_400], pyarrow.timestamp("s"))
+        table = pyarrow.table({"id": id, "question": ["?"], "context": ["a"]})
+        parquet.write_table(table, sink, coerce_timestamps=None)
+        made.append(sink.getvalue())
     return made
 
 
