@@ -23,7 +23,8 @@ pytest.importorskip("spanqa.batch")
 
 from conftest import CORPUS
 
-from faults.commands import Commands
+from faults.commands import Commands, Ended
+from faults.kills import FIRST_FILE, SAME_COMMAND, kill_before_first_file, kill_in_time
 from spanqa.folders import sha256
 
 ray, psutil = import_module("ray"), import_module("psutil")
@@ -61,14 +62,19 @@ def batch(tiny_model_folder: Path, corpus: Path) -> list[str]:
 def undisturbed(
     commands: Commands, batch: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, tuple[str, ...], float]:
-    """The folder of a batch that nothing happened to, its events, and its seconds."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "out"
+    """The folder of a batch that nothing happened to, its events, and its seconds.
+
+    It is the second one: the first one is slower.
+    """
+    first, folder = (tmp_path_factory.mktemp("undisturbed") / "out" for _ in range(2))
+    _alone(commands, batch, first)
     ended = _alone(commands, batch, folder)
     assert ended.status == 0, ended.said
+    assert answers(folder) == answers(first)
     return folder, ended.names, ended.seconds
 
 
-def _alone(commands: Commands, batch: list[str], folder: Path, **fault: Any) -> Any:
+def _alone(commands: Commands, batch: list[str], folder: Path, **fault: Any) -> Ended:
     """A batch whose shards are answered in the process itself, without Ray in between."""
     size = ("--shard-rows", SHARD_ROWS)
     return commands.run(*batch, folder, *size, root=folder, alone=True, **fault)
@@ -103,14 +109,29 @@ def test_a_worker_that_is_killed(
         at = 1 + int((trial + chance.random()) / 10 * len(names))
         killed = _alone(commands, batch, tmp_path / "out", fault="kill", at=at)
     else:
-        part = chance.uniform(0.2, 0.9) * seconds
-        killed = _alone(commands, batch, tmp_path / "out", seconds=part)
+        killed = kill_in_time(
+            lambda after: _alone(commands, batch, tmp_path / "out", seconds=after),
+            tmp_path / "out",
+            chance.uniform(0.2, 0.9) * seconds,
+        )
     assert killed.status == -signal.SIGKILL, killed.said
     before = _finished(tmp_path / "out")
     ended = _alone(commands, batch, tmp_path / "out")
     assert ended.status == 0, ended.said
     assert answers(tmp_path / "out") == answers(reference)
     assert before.items() <= _finished(tmp_path / "out").items()
+
+
+@pytest.mark.fault(FIRST_FILE, SAME_COMMAND)
+def test_before_its_first_file_is_in_place(
+    commands: Commands,
+    batch: list[str],
+    undisturbed: tuple[Path, tuple[str, ...], float],
+    tmp_path: Path,
+) -> None:
+    words = [batch[0], "--shard-rows", SHARD_ROWS, *batch[1:]]
+    kill_before_first_file(commands, words, tmp_path / "out", "job.json", alone=True)
+    assert answers(tmp_path / "out") == answers(undisturbed[0])
 
 
 def _finished(folder: Path) -> dict[str, tuple[int, int]]:
