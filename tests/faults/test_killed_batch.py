@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,16 +17,16 @@ import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
 pytest.importorskip("ray", reason="needs the ray extra")
-pytest.importorskip("psutil")
 pytest.importorskip("spanqa.batch")
 
+import bounded
 from conftest import CORPUS
 
 from faults.commands import Commands, Ended
 from faults.kills import FIRST_FILE, SAME_COMMAND, kill_before_first_file, kill_in_time
 from spanqa.folders import sha256
 
-ray, psutil = import_module("ray"), import_module("psutil")
+ray, dying = import_module("ray"), import_module("dying")
 
 ROWS, SHARD_ROWS = 120, 5
 SHARDS = ROWS // SHARD_ROWS
@@ -164,54 +163,34 @@ def test_a_driver_that_is_killed(
     words = [*batch, str(tmp_path / "out"), "--shard-rows", str(SHARD_ROWS), "--workers", "1"]
     words += ["--address", cluster.address]
     last = random.Random(trial).randrange(SHARDS // 2)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spanqa.cli", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            if line.startswith(f"{last} of {SHARDS} shards"):
-                process.kill()
-                break
-    assert process.wait() == -signal.SIGKILL
-    again = subprocess.run([sys.executable, "-m", "spanqa.cli", *words], capture_output=True)
-    assert again.returncode == 0, again.stderr.decode()
+    killed = bounded.run(dying.driver(last, words))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = bounded.run([sys.executable, "-m", "spanqa.cli", *words])
+    assert again.returncode == 0, again.stderr
     assert answers(tmp_path / "out") == answers(undisturbed[0])
 
 
 @pytest.mark.fault(ON_RAY, OUTCOME)
-@pytest.mark.parametrize("trial", range(3))
+@pytest.mark.parametrize(("trial", "written"), [(0, "tries"), (1, "answers"), (2, "done")])
 def test_a_worker_of_ray_that_is_killed(
     trial: int,
+    written: str,
     cluster: Any,
     batch: list[str],
     undisturbed: tuple[Path, tuple[str, ...], float],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray starts another one, and the job goes on by itself."""
     module, settings = import_module("spanqa.batch"), import_module("spanqa.settings")
-    last, killed = random.Random(trial).randrange(1, SHARDS // 2), []
-
-    def kill(totals: Any) -> None:
-        if totals.done == last:
-            for pid in _workers(cluster):
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-
+    shard, died = random.Random(trial).randrange(SHARDS), tmp_path / "died"
+    monkeypatch.setattr(module, "Worker", dying.dying_worker(shard, written, died))
     totals = module.answer_corpus(
         batch[1],
         batch[2],
         str(tmp_path / "out"),
         settings.BatchSettings(shard_rows=SHARD_ROWS, workers=1),
-        say=kill,
     )
-    assert len(killed) == 1
+    assert died.exists()
     assert (totals.done, totals.answered, totals.rejected) == (SHARDS, ROWS * 9 // 10, ROWS // 10)
     assert answers(tmp_path / "out") == answers(undisturbed[0])
-
-
-def _workers(cluster: Any) -> list[int]:
-    """Processes of this cluster that hold a model."""
-    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
-    children = psutil.Process(raylet).children()
-    return [each.pid for each in children if each.cmdline()[0].startswith("ray::MapWorker")]
