@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import bounded
 import numpy as np
 from safetensors.numpy import load_file
 
@@ -67,11 +67,8 @@ def launch(
     folder: Path, recipe: Recipe, options: Sequence[str] = TOGETHER, *, die_at: int = -1
 ) -> Launched:
     """Run `spanqa train` of a recipe into `folder / "run"` under torchrun."""
-    done = subprocess.run(
+    done = bounded.run(
         command(folder, recipe, options, die_at=die_at),
-        capture_output=True,
-        text=True,
-        check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     return Launched(folder, done.returncode, done.stderr)

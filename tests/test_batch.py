@@ -7,8 +7,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ import pytest
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
 pytest.importorskip("ray", reason="needs the ray extra")
 
+import bounded
+import dying
 import ray
 from conftest import CORPUS
 from ray.cluster_utils import Cluster
@@ -162,16 +162,8 @@ def test_a_job_that_was_killed_goes_on(
     out = tmp_path / "out"
     words = ["batch", str(tiny_model_folder), str(tmp_path / "a.jsonl"), str(out)]
     words += ["--shard-rows", "5", "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spanqa.cli", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            if line.startswith("2 of 40 shards"):
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.wait() == -signal.SIGKILL
+    killed = bounded.run(dying.driver(2, words))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     done = [path.name.split(".")[0] for path in sorted((out / "done").iterdir())]
     assert 2 <= len(done) < 40
     before = {n: (out / "answers" / f"{n}.jsonl").stat() for n in done}

@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,15 +17,16 @@ import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
 pytest.importorskip("ray", reason="needs the ray extra")
-pytest.importorskip("psutil")
 pytest.importorskip("spanqa.batch")
 
+import bounded
 from conftest import CORPUS
 
-from faults.commands import Commands
+from faults.commands import Commands, Ended
+from faults.kills import FIRST_FILE, SAME_COMMAND, kill_before_first_file, kill_in_time
 from spanqa.folders import sha256
 
-ray, psutil = import_module("ray"), import_module("psutil")
+ray, dying = import_module("ray"), import_module("dying")
 
 ROWS, SHARD_ROWS = 120, 5
 SHARDS = ROWS // SHARD_ROWS
@@ -61,14 +61,19 @@ def batch(tiny_model_folder: Path, corpus: Path) -> list[str]:
 def undisturbed(
     commands: Commands, batch: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, tuple[str, ...], float]:
-    """The folder of a batch that nothing happened to, its events, and its seconds."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "out"
+    """The folder of a batch that nothing happened to, its events, and its seconds.
+
+    It is the second one: the first one is slower.
+    """
+    first, folder = (tmp_path_factory.mktemp("undisturbed") / "out" for _ in range(2))
+    _alone(commands, batch, first)
     ended = _alone(commands, batch, folder)
     assert ended.status == 0, ended.said
+    assert answers(folder) == answers(first)
     return folder, ended.names, ended.seconds
 
 
-def _alone(commands: Commands, batch: list[str], folder: Path, **fault: Any) -> Any:
+def _alone(commands: Commands, batch: list[str], folder: Path, **fault: Any) -> Ended:
     """A batch whose shards are answered in the process itself, without Ray in between."""
     size = ("--shard-rows", SHARD_ROWS)
     return commands.run(*batch, folder, *size, root=folder, alone=True, **fault)
@@ -103,14 +108,29 @@ def test_a_worker_that_is_killed(
         at = 1 + int((trial + chance.random()) / 10 * len(names))
         killed = _alone(commands, batch, tmp_path / "out", fault="kill", at=at)
     else:
-        part = chance.uniform(0.2, 0.9) * seconds
-        killed = _alone(commands, batch, tmp_path / "out", seconds=part)
+        killed = kill_in_time(
+            lambda after: _alone(commands, batch, tmp_path / "out", seconds=after),
+            tmp_path / "out",
+            chance.uniform(0.2, 0.9) * seconds,
+        )
     assert killed.status == -signal.SIGKILL, killed.said
     before = _finished(tmp_path / "out")
     ended = _alone(commands, batch, tmp_path / "out")
     assert ended.status == 0, ended.said
     assert answers(tmp_path / "out") == answers(reference)
     assert before.items() <= _finished(tmp_path / "out").items()
+
+
+@pytest.mark.fault(FIRST_FILE, SAME_COMMAND)
+def test_before_its_first_file_is_in_place(
+    commands: Commands,
+    batch: list[str],
+    undisturbed: tuple[Path, tuple[str, ...], float],
+    tmp_path: Path,
+) -> None:
+    words = [batch[0], "--shard-rows", SHARD_ROWS, *batch[1:]]
+    kill_before_first_file(commands, words, tmp_path / "out", "job.json", alone=True)
+    assert answers(tmp_path / "out") == answers(undisturbed[0])
 
 
 def _finished(folder: Path) -> dict[str, tuple[int, int]]:
@@ -143,54 +163,34 @@ def test_a_driver_that_is_killed(
     words = [*batch, str(tmp_path / "out"), "--shard-rows", str(SHARD_ROWS), "--workers", "1"]
     words += ["--address", cluster.address]
     last = random.Random(trial).randrange(SHARDS // 2)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spanqa.cli", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            if line.startswith(f"{last} of {SHARDS} shards"):
-                process.kill()
-                break
-    assert process.wait() == -signal.SIGKILL
-    again = subprocess.run([sys.executable, "-m", "spanqa.cli", *words], capture_output=True)
-    assert again.returncode == 0, again.stderr.decode()
+    killed = bounded.run(dying.driver(last, words))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = bounded.run([sys.executable, "-m", "spanqa.cli", *words])
+    assert again.returncode == 0, again.stderr
     assert answers(tmp_path / "out") == answers(undisturbed[0])
 
 
 @pytest.mark.fault(ON_RAY, OUTCOME)
-@pytest.mark.parametrize("trial", range(3))
+@pytest.mark.parametrize(("trial", "written"), [(0, "tries"), (1, "answers"), (2, "done")])
 def test_a_worker_of_ray_that_is_killed(
     trial: int,
+    written: str,
     cluster: Any,
     batch: list[str],
     undisturbed: tuple[Path, tuple[str, ...], float],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray starts another one, and the job goes on by itself."""
     module, settings = import_module("spanqa.batch"), import_module("spanqa.settings")
-    last, killed = random.Random(trial).randrange(1, SHARDS // 2), []
-
-    def kill(totals: Any) -> None:
-        if totals.done == last:
-            for pid in _workers(cluster):
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-
+    shard, died = random.Random(trial).randrange(SHARDS), tmp_path / "died"
+    monkeypatch.setattr(module, "Worker", dying.dying_worker(shard, written, died))
     totals = module.answer_corpus(
         batch[1],
         batch[2],
         str(tmp_path / "out"),
         settings.BatchSettings(shard_rows=SHARD_ROWS, workers=1),
-        say=kill,
     )
-    assert len(killed) == 1
+    assert died.exists()
     assert (totals.done, totals.answered, totals.rejected) == (SHARDS, ROWS * 9 // 10, ROWS // 10)
     assert answers(tmp_path / "out") == answers(undisturbed[0])
-
-
-def _workers(cluster: Any) -> list[int]:
-    """Processes of this cluster that hold a model."""
-    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
-    children = psutil.Process(raylet).children()
-    return [each.pid for each in children if each.cmdline()[0].startswith("ray::MapWorker")]

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from faults.commands import Commands, left_behind
-from faults.kills import TRIALS, Job, kill_until_done
+from faults.kills import (
+    FIRST_FILE,
+    SAME_COMMAND,
+    TRIALS,
+    Job,
+    kill_before_first_file,
+    kill_until_done,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,4 +39,13 @@ def test_the_same_bits(
 ) -> None:
     folder = tmp_path / "run"
     kill_until_done(commands, job, folder, trial)
+    assert left_behind(folder) == left_behind(undisturbed)
+
+
+@pytest.mark.fault(FIRST_FILE, SAME_COMMAND)
+def test_before_its_first_file_is_in_place(
+    commands: Commands, training: tuple[object, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    kill_before_first_file(commands, training, folder, "recipe.yaml")
     assert left_behind(folder) == left_behind(undisturbed)
