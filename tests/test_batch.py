@@ -22,6 +22,7 @@ import ray
 from conftest import CORPUS
 from ray.cluster_utils import Cluster
 
+from spanqa import batch
 from spanqa.batch import Totals, answer_corpus
 from spanqa.cli import main
 from spanqa.errors import DataError, MissingExtraError, ModelError, SpanQAError
@@ -214,6 +215,16 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no-such-model"):
         answer_corpus(str(tmp_path / "no-such-model"), str(path), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_shards_go_several_to_a_portion(
+    nodes: Cluster, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "BLOCKS", 2)
+    path, out = corpus(tmp_path / "a.jsonl", 23), tmp_path / "out"
+    totals = answer_corpus(str(tiny_model_folder), str(path), str(out), SMALL)
+    assert totals == Totals(shards=5, done=5, answered=20, rejected=3)
+    require_every_row_once(out, 23)
 
 
 def test_a_second_job_is_refused(

@@ -343,6 +343,8 @@ MERGES = "".join(
         ("training: {epochs: 1, epochs: 2}", "the key epochs stands a second time in line 1"),
         ("name: !!python/object/apply:os.system ['x']", "could not determine a constructor"),
         ("name: !!timestamp never", "is not YAML: a value does not fit its type"),
+        ("windows: {max_length: 1" + "0" * 400 + "}", "windows.max_length must be a whole number"),
+        ("training: {epochs: 1" + "0" * 400 + "}", "training.epochs must be a number, got 10000"),
         ("name: 1" + ":1" * 180 + ".5", "is not YAML: a value does not fit its type"),
         ("name: 2001-99-99", "is not YAML: a value does not fit its type"),
         ("name: !!int ''", "is not YAML: a value does not fit its type"),

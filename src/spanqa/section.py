@@ -147,9 +147,9 @@ def _number(value: object, kind: type[int] | type[float]) -> float | None:
         return None
     try:
         number = kind(value)
-    except (ValueError, OverflowError):
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):  # no number, or a whole one that no float holds
         return None
-    return number if math.isfinite(number) else None
 
 
 def _expected(hint: Any) -> str:
