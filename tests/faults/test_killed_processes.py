@@ -16,7 +16,7 @@ import bounded
 import pytest
 from launched import command, largest_difference, launch, small_recipe
 from recipes import eight_steps
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from spanqa.cli import main
 from spanqa.cluster import connected
@@ -176,7 +176,7 @@ def _dying(head: str, step: int) -> Callable[..., str]:
             if (job.head, state.global_step) == (head, step):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        training.Clock.on_step_end = on_step_end  # type: ignore[assignment]
+        training.Clock.on_step_end = on_step_end  # type: ignore[method-assign]
         return workers._run_one(job, prepared, lines)
 
     return run_one  # pickled as it is, as Ray's workers cannot import it
