@@ -46,6 +46,8 @@ training.Clock.on_step_end = on_step_end
 sys.exit(main(sys.argv[3:]))
 """
 """`spanqa`, with notes of the rows that a process takes; the second one may kill itself."""
+TORCHRUN = ("-m", "torch.distributed.run")
+ACCELERATE = ("-m", "accelerate.commands.launch")
 TOGETHER = ("--standalone", "--nproc-per-node", "2")
 
 
@@ -64,23 +66,35 @@ class Launched:
 
 
 def launch(
-    folder: Path, recipe: Recipe, options: Sequence[str] = TOGETHER, *, die_at: int = -1
+    folder: Path,
+    recipe: Recipe,
+    options: Sequence[str] = TOGETHER,
+    *,
+    launcher: Sequence[str] = TORCHRUN,
+    die_at: int = -1,
 ) -> Launched:
-    """Run `spanqa train` of a recipe into `folder / "run"` under torchrun."""
+    """Run `spanqa train` of a recipe into `folder / "run"` under torchrun, or another launcher."""
     done = bounded.run(
-        command(folder, recipe, options, die_at=die_at),
+        command(folder, recipe, options, launcher=launcher, die_at=die_at),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     return Launched(folder, done.returncode, done.stderr)
 
 
-def command(folder: Path, recipe: Recipe, options: Sequence[str], *, die_at: int = -1) -> list[str]:
+def command(
+    folder: Path,
+    recipe: Recipe,
+    options: Sequence[str],
+    *,
+    launcher: Sequence[str] = TORCHRUN,
+    die_at: int = -1,
+) -> list[str]:
     """The command line that `launch` runs."""
     script, asked = folder / "process.py", folder / "asked.yaml"
     script.write_text(PROCESS)
     asked.write_text(recipe.to_yaml())
     return [
-        *(sys.executable, "-m", "torch.distributed.run", *options),
+        *(sys.executable, *launcher, *options),
         *(str(script), str(folder), str(die_at)),
         *("train", str(asked), "--head", recipe.heads[0], "--seed", str(recipe.seeds[0])),
         *("--output", str(folder / "run")),

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bounded
 import pytest
 from fakes import make_comparison, make_manifest
 
@@ -113,7 +113,7 @@ def test_nothing_heavy_is_imported_for_help_and_errors(words: list[str]) -> None
         "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'matplotlib', 'scipy'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = bounded.run([sys.executable, "-c", code])
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
 
 
@@ -341,11 +341,9 @@ def test_how_an_exception_ends(
 def test_a_closed_pipe_is_quiet() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "spanqa.cli", "--help"], stdout=writing, stderr=subprocess.PIPE
-    )
+    done = bounded.run([sys.executable, "-m", "spanqa.cli", "--help"], stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 # score

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launched import Launched, largest_difference, launch, small_recipe
+from launched import ACCELERATE, Launched, largest_difference, launch, small_recipe
 
 from spanqa.comparison import train_one
 from spanqa.preparation import prepare
@@ -82,6 +82,18 @@ def test_two_processes_end_where_one_does(pair: Launched, alone: Path) -> None:
     assert ours.environment["processes"] == 2
     assert theirs.environment["processes"] == 1
     assert largest_difference(pair.folder / "run", alone / "run") < 1e-3
+
+
+def test_accelerate_launch_ends_where_torchrun_does(
+    recipe: Recipe, pair: Launched, tmp_path: Path
+) -> None:
+    options = ("--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
+    launched = launch(tmp_path, recipe, options, launcher=ACCELERATE)
+    assert launched.code == 0, launched.said
+    run = Run.load(tmp_path / "run")
+    assert run.environment["processes"] == 2
+    assert largest_difference(tmp_path / "run", pair.folder / "run") == 0.0
+    assert run.predictions == Run.load(pair.folder / "run").predictions
 
 
 def test_every_question_is_scored_once_as_one_process_scores_it(

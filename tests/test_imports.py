@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import bounded
 import pytest
 
 import spanqa
@@ -31,9 +31,7 @@ WITHOUT_TORCH = (
 
 def python(code: str) -> str:
     """What a fresh interpreter prints for `code`."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8"
-    )
+    done = bounded.run([sys.executable, "-c", code], encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bounded
 import pytest
 
 from spanqa.errors import WriteError
@@ -27,11 +28,9 @@ with locked(Path(sys.argv[1])):
 
 def test_a_second_process_is_refused_and_told_whose_folder_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDING, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    words = [sys.executable, "-c", HOLDING, str(folder)]
+    with bounded.started(words, stdin=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with pytest.raises(WriteError) as caught, locked(folder):
             pass
         holder.kill()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import bounded
 import pytest
 from conftest import CORPUS
 
@@ -29,21 +30,15 @@ LONG = " ".join(CORPUS[:6]) * 6
 @contextmanager
 def served(model: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves a model, and its host with port, once it answers questions."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spanqa.cli", "serve", str(model), "--port", "0", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    words = ("serve", str(model), "--port", "0", *words)
+    with bounded.started(
+        [sys.executable, "-m", "spanqa.cli", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "SPANQA_API_KEY": "correct-horse"},
-    )
-    try:
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         assert line.startswith(f"{model} answers at http://127.0.0.1:"), process.stderr.read()
         yield process, urlsplit(line.split()[-1]).netloc
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def asked(host: str, question: str, context: str) -> HTTPConnection:
@@ -162,7 +157,7 @@ def test_a_missing_extra_is_named() -> None:
         "from spanqa.cli import main\n"
         "sys.exit(main(['serve']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = bounded.run([sys.executable, "-c", code])
     assert done.returncode == 2
     assert done.stderr == (
         "spanqa: the server needs an optional dependency: pip install 'spanqa[serve]'\n"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import bounded
 import numpy as np
 import pytest
 from recipes import eight_steps
@@ -71,10 +71,8 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(
     moment: str, recipe: Recipe, whole: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "asked.yaml").write_text(recipe.to_yaml())
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLER, moment, str(tmp_path)], capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    killed = bounded.run([sys.executable, "-c", KILLER, moment, str(tmp_path)])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert not (tmp_path / "run" / "run.json").exists()
 
     said: list[str] = []

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import bounded
+import pytest
 
 from spanqa.folders import damage, is_sealed, sha256
 
@@ -45,6 +49,7 @@ class Commands:
             stdout=subprocess.PIPE,
             env=environment,
             text=True,
+            start_new_session=True,  # so that it can be ended with what it has forked
         )
 
     def run(self, *words: object, root: Path, **fault: Any) -> Ended:
@@ -61,6 +66,9 @@ class Commands:
         assert given is not None and taken is not None
         given.write(json.dumps(asked) + "\n")
         given.flush()
+        if not select.select([taken], [], [], bounded.SECONDS)[0]:
+            bounded.kill_session(self.process)
+            pytest.fail(f"{asked} has not ended; it said:\n{self.log.read_text()}")
         line = taken.readline()
         assert line, "the process that forks has ended"
         found = json.loads(line)

@@ -6,10 +6,10 @@ import errno
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import bounded
 import pytest
 
 from faults.commands import Commands, assert_nothing_half_written, left_behind, sentence
@@ -30,11 +30,11 @@ class Disk:
 
     def close(self) -> None:
         # Lazily: what was interrupted may still have files there.
-        subprocess.run(["umount", "--lazy", str(self.path)], check=True, capture_output=True)
+        assert bounded.run(["umount", "--lazy", str(self.path)]).returncode == 0
 
 
 def _mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True)
+    done = bounded.run(["mount", *words])
     if done.returncode:
         raise OSError(done.stderr.strip())
 
