@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -41,10 +42,10 @@ def dying_worker(shard: int, folder: str, died: Path) -> type[Worker]:
         folder: tries, answers, rejected or done.
         died: a file that is made just before.
     """
-    place = f"/{folder}/{shard:06}"
+    place = re.compile(rf"/{folder}/(?:\w+/)?{shard:06}\.")  # tries lie a folder deeper
 
     def die(event: str, args: tuple[Any, ...]) -> None:
-        if event == "os.rename" and place in str(args[0]) and not died.exists():
+        if event == "os.rename" and place.search(str(args[0])) and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
