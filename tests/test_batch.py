@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,12 @@ from spanqa import batch
 from spanqa.batch import Totals, answer_corpus
 from spanqa.cli import main
 from spanqa.errors import DataError, MissingExtraError, ModelError, SpanQAError
+from spanqa.job import Job, Output, Report
 from spanqa.lock import locked
 from spanqa.reader import Reader
 from spanqa.settings import BatchSettings
+from spanqa.shards import Shard
+from spanqa.worker import answer_shard, load
 
 SMALL = BatchSettings(shard_rows=5, workers=2)
 
@@ -42,6 +45,18 @@ def nodes() -> Iterator[Cluster]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are answered in this process: for what does not depend on who answers them."""
+
+    def reports(job: Job, output: Output, shards: Sequence[Shard], _: Any) -> Iterator[Report]:
+        reader = load(job)
+        for shard in shards:
+            yield answer_shard(reader, job, shard, output)
+
+    monkeypatch.setattr(batch, "_reports", reports)
 
 
 def corpus(path: Path, rows: int) -> Path:
@@ -112,7 +127,7 @@ def test_every_row_is_answered_in_order_as_the_reader_does(
 
 
 def test_other_settings_are_refused(
-    nodes: Cluster, tiny_model_folder: Path, tmp_path: Path
+    without_ray: None, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     path, out = corpus(tmp_path / "a.jsonl", 3), str(tmp_path / "out")
     answer_corpus(str(tiny_model_folder), str(path), out, SMALL)
@@ -123,7 +138,9 @@ def test_other_settings_are_refused(
         answer_corpus(str(tiny_model_folder), str(path), out, SMALL)
 
 
-def test_urls_and_compressed_files(nodes: Cluster, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_urls_and_compressed_files(
+    without_ray: None, tiny_model_folder: Path, tmp_path: Path
+) -> None:
     path = corpus(tmp_path / "a.jsonl", 12)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -242,7 +259,7 @@ def test_a_second_job_is_refused(
 
 
 def test_a_pattern_does_not_find_its_own_answers(
-    nodes: Cluster, tiny_model_folder: Path, tmp_path: Path
+    without_ray: None, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     corpus(tmp_path / "a.jsonl", 12)
     words = (str(tiny_model_folder), f"{tmp_path}/**/*.jsonl", str(tmp_path / "out"), SMALL)

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import CORPUS
-from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedTokenizerFast,
+)
 
 from spanqa import export as module
 from spanqa.backends import Arrays, Backend, BatchScores, TorchBackend
@@ -71,9 +77,16 @@ def check_scores(model: SpanQAModel, folder: Path, *, types: bool) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_both_score_as_torch(head: str, tiny_encoder_folder: Path, tmp_path: Path) -> None:
+def test_both_score_as_torch(head: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    model = SpanQAModel.from_encoder(str(tiny_encoder_folder), head)
+    config = BertConfig(
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    model = SpanQAModel(SpanQAConfig(encoder_config=config, head=head), BertModel(config))
     with torch.no_grad():
         for parameter in model.head.parameters():
             parameter.copy_(torch.randn_like(parameter))
@@ -82,7 +95,7 @@ def test_both_score_as_torch(head: str, tiny_encoder_folder: Path, tmp_path: Pat
 
 def test_an_encoder_without_token_types(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    config = DistilBertConfig(vocab_size=200, dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    config = DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
     encoder = DistilBertModel(config)
     model = SpanQAModel(SpanQAConfig(encoder_config=config, head="joint"), encoder)
     check_scores(model, tmp_path, types=False)
@@ -103,6 +116,18 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tiny_model_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+
+
+@pytest.fixture
+def written_already(tiny_exported_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file for ONNX Runtime is one that was made of the same model before."""
+    file = tiny_exported_folder / "exports" / "onnx" / "model.onnx"
+
+    def write(_: Reader, __: SpanQAModel, folder: Path, *___: Any) -> dict[str, Any]:
+        shutil.copy(file, folder)
+        return {}
+
+    monkeypatch.setattr(module, "_write", write)
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
@@ -149,7 +174,7 @@ def test_int8_is_kept_only_through_the_gate(format: Any, checkpoint: Path, data:
 
 
 def test_what_fails_the_gate_leaves_nothing(
-    checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, data: Path, written_already: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Wrong(OnnxBackend):
         def score(self, arrays: Arrays) -> BatchScores:
@@ -174,7 +199,11 @@ def test_a_folder_with_other_things_is_left_alone(
 
 
 def test_a_failed_export_leaves_an_older_one(
-    tiny_exported_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_exported_folder: Path,
+    data: Path,
+    written_already: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkpoint = Path(shutil.copytree(tiny_exported_folder, tmp_path / "model"))
     folder = checkpoint / "exports" / "onnx"

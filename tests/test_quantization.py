@@ -27,15 +27,35 @@ LAYERS, LINEAR = 2, 6
 HEADS = ("softmax", "span-crf")
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(scope="module", params=HEADS)
 def model(request: pytest.FixtureRequest, tiny_encoder_folder: Path) -> SpanQAModel:
-    torch.manual_seed(0)
-    made = SpanQAModel.from_encoder(str(tiny_encoder_folder), request.param)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = SpanQAModel.from_encoder(str(tiny_encoder_folder), request.param)
     nn.Module.eval(made)
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def program(model: SpanQAModel) -> torch.export.ExportedProgram:
+    return trace(model, token_types=True)
+
+
+@pytest.fixture(scope="module")
+def whole_file(
+    program: torch.export.ExportedProgram, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    file = tmp_path_factory.mktemp("whole") / "whole.onnx"
+    write_onnx(program, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def whole(program: torch.export.ExportedProgram) -> Any:
+    return openvino_model(program)
+
+
+@pytest.fixture(scope="module")
 def windows(tiny_encoder_folder: Path) -> Windows:
     examples = load("synthetic:eval:8").examples
     return cut(examples, load_tokenizer(str(tiny_encoder_folder)), WindowRecipe())
@@ -43,11 +63,14 @@ def windows(tiny_encoder_folder: Path) -> Windows:
 
 @pytest.mark.parametrize("vnni", [False, True])
 def test_the_head_stays_in_float32_for_onnx_runtime(
-    vnni: bool, model: SpanQAModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vnni: bool,
+    model: SpanQAModel,
+    whole_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "computes_vnni", lambda: vnni)
-    write_onnx(trace(model, token_types=True), tmp_path / "whole.onnx")
-    settings = quantize_onnx(tmp_path / "whole.onnx", tmp_path / "int8.onnx")
+    settings = quantize_onnx(whole_file, tmp_path / "int8.onnx")
     assert settings["reduce_range"] is not vnni
     graph = onnx.load(tmp_path / "int8.onnx").graph
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
@@ -72,13 +95,12 @@ def test_the_head_stays_in_float32_for_onnx_runtime(
 @pytest.mark.parametrize("vnni", [False, True])
 def test_the_head_stays_in_float32_for_openvino(
     vnni: bool,
-    model: SpanQAModel,
+    whole: Any,
     windows: Windows,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(module, "computes_vnni", lambda: vnni)
-    whole = openvino_model(trace(model, token_types=True))
     before = _quantized(whole)
     made, settings = quantize_openvino(whole, windows)
     assert (settings["reduce_range"], settings["windows"]) == (not vnni, len(windows))

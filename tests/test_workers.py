@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from spanqa import experiment, workers
+from spanqa.cluster import connected
 from spanqa.comparison import claim, compare
 from spanqa.errors import MissingExtraError, RecipeError, RunError, WriteError
 from spanqa.lock import locked
@@ -49,8 +50,15 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def connection(one_thread: None) -> Iterator[None]:
+    """To a Ray of two processors, which every comparison then uses."""
+    with connected(None, num_cpus=2):
+        yield
+
+
 def test_runs_side_by_side_are_those_in_turn_bit_for_bit(
-    recipe: Recipe, one_thread: None, tmp_path: Path
+    recipe: Recipe, connection: None, tmp_path: Path
 ) -> None:
     said: list[str] = []
     blocked = tmp_path / "beside" / "runs" / "crf-seed7"
