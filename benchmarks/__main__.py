@@ -59,7 +59,7 @@ def main() -> None:
 def measured(parts: dict[str, Part]) -> Sequence[Row]:
     """All rows, with the time of each part, which has a process of its own.
 
-    What one leaves behind in memory slows the next one down: answering took a third longer.
+    In a shared one the last parts were slower than alone, by up to a third.
     """
     rows: list[Row] = []
     spawn = multiprocessing.get_context("spawn")
