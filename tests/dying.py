@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,19 +38,20 @@ def dying_worker(shard: int, folder: str, died: Path) -> type[Worker]:
 
     Args:
         shard: its number.
-        folder: tries, answers, rejected or done.
+        folder: tries, answers, rejected or done: a method of `Output`.
         died: a file that is made just before.
     """
-    place = re.compile(rf"/{folder}/(?:\w+/)?{shard:06}\.")  # tries lie a folder deeper
-
-    def die(event: str, args: tuple[Any, ...]) -> None:
-        if event == "os.rename" and place.search(str(args[0])) and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 
     class DyingWorker(Worker):
         def __init__(self, job: Job, output: Output) -> None:
             super().__init__(job, output)
+            place = str(getattr(output, folder)(shard))
+
+            def die(event: str, args: tuple[Any, ...]) -> None:
+                if event == "os.rename" and args[1] == place and not died.exists():
+                    died.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
             sys.addaudithook(die)
 
     return DyingWorker  # pickled as it is, as Ray's workers cannot import it

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,16 @@ import bounded
 import dying
 import ray
 from conftest import CORPUS
+from faults.child import answered_alone
 from ray.cluster_utils import Cluster
 
 from spanqa import batch
 from spanqa.batch import Totals, answer_corpus
 from spanqa.cli import main
 from spanqa.errors import DataError, MissingExtraError, ModelError, SpanQAError
-from spanqa.job import Job, Output, Report
 from spanqa.lock import locked
 from spanqa.reader import Reader
 from spanqa.settings import BatchSettings
-from spanqa.shards import Shard
-from spanqa.worker import answer_shard, load
 
 SMALL = BatchSettings(shard_rows=5, workers=2)
 
@@ -50,13 +48,7 @@ def nodes() -> Iterator[Cluster]:
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards are answered in this process: for what does not depend on who answers them."""
-
-    def reports(job: Job, output: Output, shards: Sequence[Shard], _: Any) -> Iterator[Report]:
-        reader = load(job)
-        for shard in shards:
-            yield answer_shard(reader, job, shard, output)
-
-    monkeypatch.setattr(batch, "_reports", reports)
+    monkeypatch.setattr(batch, "_reports", answered_alone)
 
 
 def corpus(path: Path, rows: int) -> Path:

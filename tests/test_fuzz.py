@@ -218,5 +218,8 @@ def test_any_safetensors(
     (folder / "adapter.json").write_bytes(dump(origin))
     size = len(header) if length is None else length
     (folder / "adapter.safetensors").write_bytes(struct.pack("<Q", size) + header)
-    with contextlib.suppress(ModelError):
+    try:
         Adapter.load(folder)
+    except ModelError as error:
+        assert str(error).startswith(str(folder))
+        assert str(error).isprintable()

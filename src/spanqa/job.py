@@ -118,6 +118,10 @@ class Output:
         """What says that it is finished."""
         return self.place / "done" / f"{shard:06}.json"
 
+    def tries(self, shard: int) -> Place:
+        """Where it is counted how often it was begun."""
+        return self._tries / f"{shard:06}"
+
     def begin(self, job: Job) -> None:
         """Make the folder, or check that it belongs to the very same job.
 
@@ -152,7 +156,7 @@ class Output:
         of a job counts for itself.
         """
         self._tries.make_folder()
-        place = self._tries / f"{shard:06}"
+        place = self.tries(shard)
         count = int(place.read()) + 1 if place.exists() else 1
         place.write(str(count).encode())
         return count

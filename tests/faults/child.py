@@ -99,7 +99,8 @@ def run(asked: dict[str, Any], report: int) -> None:
         readings = iter(range(10**9, 0, -3600))
         time.time = lambda: float(next(readings))
     if asked.get("alone"):
-        answer_alone()
+        batch: Any = import_module("spanqa.batch")
+        batch._reports = answered_alone
     if asked.get("size"):
         if asked["fault"] == "kill":
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -119,17 +120,12 @@ def _limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def answer_alone() -> None:
-    """Let a batch do what its workers do, one shard after the other."""
-    batch: Any = import_module("spanqa.batch")
+def answered_alone(job: Any, output: Any, shards: Any, settings: Any) -> Iterator[Any]:
+    """The reports of a batch whose shards this process answers, one after the other."""
     worker: Any = import_module("spanqa.worker")
-
-    def reports(job: Any, output: Any, shards: Any, settings: Any) -> Iterator[Any]:
-        reader = worker.load(job)
-        for shard in shards:
-            yield worker.answer_shard(reader, job, shard, output)
-
-    batch._reports = reports
+    reader = worker.load(job)
+    for shard in shards:
+        yield worker.answer_shard(reader, job, shard, output)
 
 
 def serve(asked: dict[str, Any]) -> dict[str, Any]:
