@@ -276,6 +276,16 @@ def test_any_value_in_a_configuration(
         assert str(error).isprintable()
 
 
+def test_a_padding_token_outside_the_vocabulary(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """torch only asserts that it is inside."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder_config"]["pad_token_id"] = 10**6
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(lambda: SpanQAModel.from_pretrained(folder), folder, "Padding_idx must be within")
+
+
 @pytest.mark.parametrize("name", ["adapter.json", "config.json"])
 @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(value=JUNK | st.dictionaries(st.sampled_from(["encoder", "scale", "head"]), JUNK))

@@ -22,12 +22,13 @@ UNUSABLE = (
     TypeError,
     AttributeError,
     ArithmeticError,
+    AssertionError,
     ImportError,
     RuntimeError,
     SafetensorError,
     StrictDataclassError,
 )
-"""What transformers raises over damaged or foreign files."""
+"""What transformers and torch raise over damaged or foreign files."""
 _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -41,7 +42,7 @@ def loading_error(name: str, what: str, error: Exception) -> ModelError:
     reason = " ".join(str(error).split())
     if "ignore_mismatched_sizes" in reason:
         reason = "its weights have other shapes than config.json says"
-    elif isinstance(error, LookupError | TypeError | AttributeError):
+    elif isinstance(error, LookupError | TypeError | AttributeError | AssertionError):
         reason = f"{type(error).__name__}: {reason}"
     first_sentence = re.split(r"(?<=\w)\.\s", reason)[0].rstrip(".")
     return ModelError(f"{name}: its {what} cannot be loaded ({first_sentence})")
