@@ -167,6 +167,14 @@ def test_the_order_of_windows_does_not_matter(asked: Asked, order: list[int]) ->
     assert replace(asked, windows=windows).decode() == asked.decode()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_equal_windows_that_begin_together_the_longest_is_named(order: tuple[int, int]) -> None:
+    flat = np.zeros(2, np.float32)
+    windows = [WindowScores(0, flat[:size], flat[:size], 0.0, 0.0) for size in (1, 2)]
+    asked = Asked("a b", tokens((0, 1), (2, 3)), [windows[i] for i in order], 1)
+    assert [span.window for span in asked.decode().spans] == [(0, 3), (0, 3)]
+
+
 @few
 @given(asked(), st.floats(-3, 3))
 def test_a_constant_added_to_a_window_changes_nothing(asked: Asked, constant: float) -> None:

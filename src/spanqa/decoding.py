@@ -254,7 +254,10 @@ def _best_cells(flat: Floats, n_best: int) -> Ints:
 def _windows_of(
     text: TokenizedText, windows: Sequence[WindowScores], first: Ints, last: Ints
 ) -> list[tuple[int, int]]:
-    """For each span of tokens first .. last, the characters of the window that gives its odds."""
+    """For each span of tokens first .. last, the characters of the window that gives its odds.
+
+    Of equals the leftmost, and of those that begin together the longest.
+    """
 
     def characters(window: WindowScores) -> tuple[int, int]:
         end = window.begin + len(window.start) - 1
@@ -265,7 +268,7 @@ def _windows_of(
     found = []
     for i, j in zip(first.tolist(), last.tolist(), strict=True):
         seeing = (w for w in windows if w.begin <= i and j < w.begin + len(w.start))
-        found.append(characters(max(seeing, key=lambda w: (w.odds(i, j), -w.begin))))
+        found.append(characters(max(seeing, key=lambda w: (w.odds(i, j), -w.begin, len(w.start)))))
     return found
 
 
