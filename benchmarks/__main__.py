@@ -9,20 +9,16 @@ CHECKPOINT: what is answered with; the reader that comes with spanqa if left out
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from benchmarks import answering, growth, heads, tools, training
 from benchmarks.measure import conditions, quiet
-from benchmarks.rows import Row, markdown, show
+from benchmarks.parts import measured
+from benchmarks.rows import markdown, show
 from spanqa.choice import BACKENDS
 from spanqa.shipped import DEFAULT
-
-Part = Callable[[], Iterable[Row]]
 
 
 def main() -> None:
@@ -54,28 +50,6 @@ def main() -> None:
     if args.markdown:
         text = "\n".join(f"    {line}" for line in stated) + "\n\n" + markdown(rows) + "\n"
         args.markdown.write_text(text, "utf-8")
-
-
-def measured(parts: dict[str, Part]) -> Sequence[Row]:
-    """All rows, with the time of each part, which has a process of its own.
-
-    In a shared one the last parts were slower than alone, by up to a third.
-    """
-    rows: list[Row] = []
-    spawn = multiprocessing.get_context("spawn")
-    for name, part in parts.items():
-        print(f"\n{name}", flush=True)
-        begin = time.perf_counter()
-        with ProcessPoolExecutor(1, mp_context=spawn) as process:
-            rows += process.submit(shown, part).result()
-        print(f"({time.perf_counter() - begin:.0f} s)", flush=True)
-    return rows
-
-
-def shown(part: Part) -> list[Row]:
-    """The rows of a part, each printed as soon as it is known."""
-    quiet()
-    return [show(row) for row in part()]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fakes import make_manifest
 
 from benchmarks.answering import backends_of
 from benchmarks.growth import Point, slopes
+from benchmarks.parts import measured
 from benchmarks.rows import Row, markdown
 
 
@@ -56,3 +58,16 @@ def test_what_was_exported_is_measured_beside_torch(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         make_manifest(kind).save(folder)
     assert backends_of(str(tmp_path)) == ("torch", "onnx", "openvino-int8")
+
+
+def own_process() -> list[Row]:
+    """A part, which a new process has to find by its name."""
+    return [Row("process", float(os.getpid()), "s")]
+
+
+def test_each_part_has_a_process_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    (row,) = measured({"a part": own_process})
+    assert row.what == "process"
+    assert row.ours != os.getpid()
+    said = capfd.readouterr().out
+    assert said.index("a part") < said.index("process") < said.index(" s)")
