@@ -1,7 +1,7 @@
 """Parts of a run of benchmarks, each in a process of its own.
 
-In a shared one the last parts were slower than alone, by up to a third. This is no part of
-`__main__`, as a new process imports what it is to run by its name.
+In a shared one the last parts were slower than alone, by up to a third; see NOTES.md.
+This is no part of `__main__`, as a new process imports what it is to run by its name.
 """
 
 from __future__ import annotations

@@ -52,7 +52,10 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def connection(one_thread: None) -> Iterator[None]:
-    """To a Ray of two processors, which every comparison then uses."""
+    """To a Ray of two processors, which every comparison then uses.
+
+    That a comparison starts and ends one by itself is tried where workers are killed.
+    """
     with connected(None, num_cpus=2):
         yield
 
